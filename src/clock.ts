@@ -1,0 +1,24 @@
+// Time, passed in: protocol code never reads a clock, and the code around it reads this one,
+// so that tests and the simulation own time.
+
+export interface Timer {
+  cancel(): void;
+}
+
+export interface Clock {
+  /** Milliseconds from an arbitrary origin; never goes back. For durations and deadlines. */
+  now(): number;
+  /** Milliseconds since 1970 (UTC). For what is written on the wire or shown to people. */
+  wallTime(): number;
+  /** Calls back once, `ms` milliseconds from now at the earliest. */
+  after(ms: number, callback: () => void): Timer;
+}
+
+export const systemClock: Clock = {
+  now: () => performance.now(),
+  wallTime: () => Date.now(),
+  after(ms, callback) {
+    const handle = setTimeout(callback, ms);
+    return { cancel: () => clearTimeout(handle) };
+  },
+};

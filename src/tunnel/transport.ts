@@ -1,0 +1,25 @@
+// What every way to a target looks like from above: a byte stream with an end. `ssm/` and `eice/`
+// each make one; they meet only here.
+import type { Duplex } from 'node:stream';
+
+export interface TransportStats {
+  bytesSent: number;
+  bytesReceived: number;
+  /** Smoothed round trip in milliseconds; undefined until measured. */
+  roundTripMs: number | undefined;
+  /** How often the path was cut and taken up again. */
+  resumes: number;
+}
+
+/**
+ * One tunnel to one port of one target.
+ *
+ * Readable side: the target's bytes; `end` is the target's clean close; `error` is a KeyholeError.
+ * Writable side: bytes for the target, with backpressure; `end()` delivers what was taken, then ends the
+ * session, since neither SSM nor EICE has a half-close (protocol.md 6.1, 9.3). `destroy()` ends it at once.
+ * `close` is emitted only when nothing is left: no socket, no timer, no session at AWS.
+ */
+export interface Transport extends Duplex {
+  readonly kind: 'ssm' | 'eice';
+  stats(): TransportStats;
+}
