@@ -1,0 +1,275 @@
+// The client's side of a data channel as a pure state machine (protocol.md sections 3 to 6.1): messages and bytes in,
+// events and messages out. It opens no socket and reads no clock: `now` is milliseconds on the caller's clock.
+//
+// Laws: nothing but the handshake is sent before HandshakeComplete (4.3); bytes are delivered once and in order;
+// every stream data message that was taken or known is acknowledged, also a second time (4.3, trap 10), no other;
+// a message that can't be read or whose digest is wrong is dropped and never ends more than itself (3.3).
+import { KeyholeError } from '../errors.ts';
+import { answerHandshake, parseHandshakeComplete, parseHandshakeRequest } from './handshake.ts';
+import { Incoming } from './incoming.ts';
+import {
+  Flag,
+  HeaderFlags,
+  type Message,
+  MessageType,
+  PayloadType,
+  parseAcknowledge,
+  parseJsonObject,
+  parseMessage,
+  sealMessage,
+  serializeAcknowledge,
+  serializeMessage,
+} from './message.ts';
+import { Outgoing } from './outgoing.ts';
+import { Pace } from './pace.ts';
+
+export type ChannelEvent =
+  /** HandshakeComplete came: data flows. */
+  | { type: 'opened'; agentVersion: string; customerMessage: string }
+  /** The target's next bytes; a view of the received message. */
+  | { type: 'output'; bytes: Buffer }
+  /**
+   * channel_closed came. `output` is the service's or agent's text, normally empty. `missing` says that messages
+   * behind a gap had arrived: the end of the stream is lost (6.1).
+   */
+  | { type: 'closed'; output: string; missing: boolean }
+  /** The handshake asked for something that is impossible here; the agent will cancel the session. */
+  | { type: 'refused'; error: KeyholeError }
+  /** Something was not taken; for counters and debugging. */
+  | { type: 'dropped'; why: string };
+
+export interface ChannelOptions {
+  /** Sent in the handshake; decides what the agent does (5.3). */
+  clientVersion: string;
+  maxPayloadBytes: number;
+  maxMessagesPerSecond: number;
+  windowMessages?: number;
+  windowBytes?: number;
+  /** Wall time (ms since 1970) at `now` = 0, for CreatedDate. */
+  epoch: number;
+  /** A fresh UUID, hyphenated lower case. */
+  uuid(): string;
+}
+
+/** In flight at most: about what 100 ms of round trip need at the highest rate (900 messages of 32 KiB per second). */
+const defaultWindowMessages = 1000;
+const defaultWindowBytes = 4 * 2 ** 20;
+/** Acknowledgements that wait for the socket at most; the agent resends what was not acknowledged. */
+const maxPendingAcknowledges = 20_000;
+
+export class DataChannel {
+  readonly #options: ChannelOptions;
+  readonly #incoming = new Incoming();
+  readonly #outgoing: Outgoing;
+  readonly #pace: Pace;
+  #acknowledges: Message[] = [];
+  #agentVersion = '';
+  #state: 'handshaking' | 'open' | 'closed' = 'handshaking';
+  #terminating = false;
+  #sawOutput = false;
+
+  constructor(options: ChannelOptions) {
+    this.#options = options;
+    this.#pace = new Pace(options.maxMessagesPerSecond);
+    this.#outgoing = new Outgoing({
+      maxPayloadBytes: options.maxPayloadBytes,
+      windowMessages: options.windowMessages ?? defaultWindowMessages,
+      windowBytes: options.windowBytes ?? defaultWindowBytes,
+      pace: this.#pace,
+      seal: (message, sequenceNumber, payloadType, now) =>
+        sealMessage(message, {
+          messageType: MessageType.inputStreamData,
+          createdDate: this.#wallTime(now),
+          sequenceNumber,
+          flags: HeaderFlags.data,
+          messageId: options.uuid(),
+          payloadType,
+        }),
+    });
+  }
+
+  get state(): 'handshaking' | 'open' | 'closed' {
+    return this.#state;
+  }
+
+  /** Empty until the handshake. */
+  get agentVersion(): string {
+    return this.#agentVersion;
+  }
+
+  /** Bytes taken by write() and not sent yet: a producer waits while this is high. */
+  get backlogBytes(): number {
+    return this.#outgoing.waitingBytes;
+  }
+
+  /** Bytes sent and not acknowledged. */
+  get unacknowledgedBytes(): number {
+    return this.#outgoing.unacknowledgedBytes;
+  }
+
+  /** True when everything taken by write() and terminate() has been acknowledged. */
+  get drained(): boolean {
+    return this.#outgoing.drained;
+  }
+
+  /** Smoothed round trip to the agent, ms; undefined until measured. */
+  get roundTripMs(): number | undefined {
+    return this.#outgoing.roundTrip.smoothed;
+  }
+
+  /** Takes one websocket message from the service. Never throws, whatever the bytes. */
+  receive(bytes: Uint8Array, now: number): ChannelEvent[] {
+    if (this.#state === 'closed') return [];
+    try {
+      return this.#receive(parseMessage(bytes), now);
+    } catch (error) {
+      if (error instanceof KeyholeError) return [{ type: 'dropped', why: error.message }];
+      throw error;
+    }
+  }
+
+  /** Takes bytes for the target. They must stay unchanged until they are sent. Ignored once closed or terminating. */
+  write(bytes: Uint8Array): void {
+    if (this.#state !== 'closed' && !this.#terminating) this.#outgoing.write(bytes, PayloadType.output);
+  }
+
+  /** Asks the agent to end the session behind everything written so far (6.1, recommended close). */
+  terminate(): void {
+    if (this.#terminating || this.#state === 'closed') return;
+    this.#terminating = true;
+    const flag = Buffer.alloc(4);
+    flag.writeUInt32BE(Flag.terminateSession);
+    this.#outgoing.write(flag, PayloadType.flag);
+  }
+
+  /** The next message for the socket: acknowledgements first, then what is sent again, then what is new. */
+  next(now: number): Buffer | undefined {
+    if (this.#state === 'closed') return undefined;
+    const message = this.#acknowledges.shift();
+    if (message === undefined) return this.#outgoing.next(now);
+    this.#pace.note(now);
+    return serializeMessage({
+      messageType: MessageType.acknowledge,
+      createdDate: this.#wallTime(now),
+      sequenceNumber: 0,
+      flags: HeaderFlags.unsequenced,
+      messageId: this.#options.uuid(),
+      payloadType: PayloadType.none,
+      payload: serializeAcknowledge(message),
+    });
+  }
+
+  /** When next() may have something though nothing happened; undefined if never. */
+  deadline(now: number): number | undefined {
+    if (this.#state === 'closed') return undefined;
+    return this.#acknowledges.length > 0 ? now : this.#outgoing.deadline(now);
+  }
+
+  /**
+   * There is a new socket, with OpenDataChannel sent: what was not acknowledged goes again (section 7).
+   * @param closeCode the close code of the lost socket, if it had one
+   * @returns `'payload-refused'` where the gateway refuses payloads above 1,024 bytes (see outgoing.ts).
+   */
+  reconnected(closeCode?: number): 'payload-refused' | undefined {
+    return this.#outgoing.reconnected(closeCode);
+  }
+
+  #receive(message: Message, now: number): ChannelEvent[] {
+    switch (message.messageType) {
+      case MessageType.outputStreamData:
+        return this.#receiveStreamData(message);
+      case MessageType.acknowledge:
+        return this.#receiveAcknowledge(message, now);
+      case MessageType.channelClosed:
+        return this.#receiveChannelClosed(message);
+      default:
+        // start_publication and pause_publication included: acknowledgement and resending do their work (4.5).
+        return [];
+    }
+  }
+
+  #receiveStreamData(message: Message): ChannelEvent[] {
+    if (!message.digestMatches()) return [{ type: 'dropped', why: 'the digest is wrong' }];
+    const arrival = this.#incoming.receive(message);
+    if (arrival === 'dropped') return [{ type: 'dropped', why: 'too far ahead' }];
+    if (this.#acknowledges.length < maxPendingAcknowledges) this.#acknowledges.push(message);
+    if (arrival !== 'next') return [];
+    const events: ChannelEvent[] = [];
+    for (let next: Message | undefined = message; next !== undefined; next = this.#incoming.take()) {
+      try {
+        this.#deliver(next, events);
+      } catch (error) {
+        if (!(error instanceof KeyholeError)) throw error;
+        events.push({ type: 'dropped', why: error.message });
+      }
+    }
+    return events;
+  }
+
+  /** One message in order. */
+  #deliver(message: Message, events: ChannelEvent[]): void {
+    switch (message.payloadType) {
+      case PayloadType.output:
+        // The first output proves that the agent has its connection: it takes what it left unacknowledged before.
+        if (!this.#sawOutput) this.#outgoing.peerIsReady();
+        this.#sawOutput = true;
+        if (message.payload.length > 0) events.push({ type: 'output', bytes: message.payload });
+        return;
+      case PayloadType.handshakeRequest:
+        this.#answerHandshake(message, events);
+        return;
+      case PayloadType.handshakeComplete:
+        this.#completeHandshake(message, events);
+        return;
+      default:
+        // Flags, stderr and exit codes have no place in a raw port session and must not reach the reader (trap 23).
+        events.push({ type: 'dropped', why: `payload type ${message.payloadType} in a port session` });
+    }
+  }
+
+  #answerHandshake(message: Message, events: ChannelEvent[]): void {
+    if (this.#state !== 'handshaking') return;
+    const request = parseHandshakeRequest(message.payload);
+    this.#agentVersion = request.agentVersion;
+    const answer = answerHandshake(request, this.#options.clientVersion);
+    this.#outgoing.write(answer.payload, PayloadType.handshakeResponse);
+    if (answer.refused !== undefined) {
+      const error = new KeyholeError('unsupported-session', answer.refused, {
+        hint: 'use AWS-StartSSHSession, or a session document of sessionType Port',
+      });
+      events.push({ type: 'refused', error });
+    }
+  }
+
+  #completeHandshake(message: Message, events: ChannelEvent[]): void {
+    if (this.#state !== 'handshaking') return;
+    const { customerMessage } = parseHandshakeComplete(message.payload);
+    this.#state = 'open';
+    this.#outgoing.allowData();
+    events.push({ type: 'opened', agentVersion: this.#agentVersion, customerMessage });
+  }
+
+  #receiveAcknowledge(message: Message, now: number): ChannelEvent[] {
+    // A damaged number would release a message that never arrived.
+    if (!message.digestMatches()) return [{ type: 'dropped', why: 'the digest is wrong' }];
+    // The number is the JSON's; the header's is always 0 (4.2, trap 9).
+    this.#outgoing.acknowledge(parseAcknowledge(message.payload).sequenceNumber, now);
+    return [];
+  }
+
+  #receiveChannelClosed(message: Message): ChannelEvent[] {
+    let output = '';
+    try {
+      output = String(parseJsonObject(message.payload, 'channel_closed').Output ?? '');
+    } catch {
+      // The end of the session counts, whatever its text.
+    }
+    this.#state = 'closed';
+    this.#acknowledges = [];
+    return [{ type: 'closed', output, missing: this.#incoming.hasGap }];
+  }
+
+  #wallTime(now: number): number {
+    return Math.max(1, Math.round(this.#options.epoch + now));
+  }
+}

@@ -1,0 +1,51 @@
+// Measured round trip and the retransmission timeout drawn from it, with the reference's constants
+// (protocol.md 4.4). Pure. Times are milliseconds.
+
+const initialRoundTripMs = 100;
+const initialTimeoutMs = 200;
+const granularityMs = 10;
+const maxTimeoutMs = 1000;
+/** The reference resends for ever at 1 s; we back off further while nothing at all is acknowledged. */
+const maxBackedOffMs = 5000;
+
+export class RoundTrip {
+  #smoothed = initialRoundTripMs;
+  #variation = 0;
+  #timeout = initialTimeoutMs;
+  #backoff = 1;
+  #measured = false;
+
+  /** A sample of a message that was sent once (Karn: a resent one says nothing). */
+  sample(ms: number): void {
+    // Variation first, with the old round trip (4.4).
+    this.#variation = 0.75 * this.#variation + 0.25 * Math.abs(this.#smoothed - ms);
+    this.#smoothed = this.#measured ? 0.875 * this.#smoothed + 0.125 * ms : ms;
+    this.#timeout = Math.min(maxTimeoutMs, this.#smoothed + Math.max(granularityMs, 4 * this.#variation));
+    this.#measured = true;
+  }
+
+  /** The oldest message timed out: wait longer for it next time. */
+  timedOut(): void {
+    this.#backoff = Math.min(this.#backoff * 2, maxBackedOffMs / this.#timeout);
+  }
+
+  /** The peer is there: forget the backoff. */
+  progressed(): void {
+    this.#backoff = 1;
+  }
+
+  /** Undefined until the first sample. */
+  get smoothed(): number | undefined {
+    return this.#measured ? this.#smoothed : undefined;
+  }
+
+  /** How long the oldest message waits for its acknowledgement. */
+  get timeout(): number {
+    return this.#timeout * Math.max(1, this.#backoff);
+  }
+
+  /** How long a message waits that was overtaken by later ones: reordering is over after about this long. */
+  get reorderWait(): number {
+    return Math.min(this.#timeout, this.#smoothed + granularityMs);
+  }
+}
