@@ -1,0 +1,42 @@
+// The only place that knows where keyhole's files are. Nothing is created or looked at here.
+// XDG Base Directory Specification 0.8; `~/.ssh/keyhole` is a contract (design.md section 6).
+import { userInfo } from 'node:os';
+import { isAbsolute, join } from 'node:path';
+
+/** Each is undefined where the user has no home and no variable says otherwise. */
+export interface Paths {
+  /** The settings, TOML. */
+  configFile: string | undefined;
+  /** Log and recorded failures. */
+  stateDir: string | undefined;
+  /** V8's compile cache of our own code. Ours alone: whoever can write there can run code as us. */
+  compileCacheDir: string | undefined;
+  /** Sockets, known_hosts, and the block that ssh's configuration includes. */
+  sshDir: string | undefined;
+}
+
+export function findPaths(env: NodeJS.ProcessEnv): Paths {
+  const home = findHome(env);
+  const under = (base: string | undefined, ...names: string[]) =>
+    base === undefined ? undefined : join(base, ...names);
+  return {
+    configFile: under(absolute(env.XDG_CONFIG_HOME) ?? under(home, '.config'), 'keyhole', 'config.toml'),
+    stateDir: under(absolute(env.XDG_STATE_HOME) ?? under(home, '.local', 'state'), 'keyhole'),
+    compileCacheDir: under(absolute(env.XDG_CACHE_HOME) ?? under(home, '.cache'), 'keyhole', 'compiled'),
+    sshDir: absolute(env.KEYHOLE_RUNTIME_DIR) ?? under(home, '.ssh', 'keyhole'),
+  };
+}
+
+function findHome(env: NodeJS.ProcessEnv): string | undefined {
+  if (env.HOME !== undefined) return absolute(env.HOME);
+  try {
+    return absolute(userInfo().homedir);
+  } catch {
+    return undefined; // a uid without a passwd entry
+  }
+}
+
+/** The specification says that relative paths are to be ignored. */
+function absolute(path: string | undefined): string | undefined {
+  return path !== undefined && isAbsolute(path) ? path : undefined;
+}

@@ -1,0 +1,154 @@
+// The table of settings: what exists, which values are allowed, and what holds if nobody says anything.
+// The man page is checked against it. How values are found: config.ts.
+
+/** How a value is written, and how it is read. `read` gives undefined for what is not allowed. */
+export interface Kind<T> {
+  /** Completes "… must be". */
+  readonly allowed: string;
+  /** From the configuration file, or as text from the environment or a flag. */
+  read(value: unknown): T | undefined;
+}
+
+export interface Setting<T> extends Kind<T> {
+  readonly default: T;
+  /** One line for the man page. */
+  readonly about: string;
+}
+
+const unitMs = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
+
+/**
+ * Keys are the names in code. In the file a setting is called as here but in snake case without the unit
+ * (`pingIntervalMs` is `ping_interval`), in the environment KEYHOLE_PING_INTERVAL, as a flag --ping-interval.
+ */
+export const settings = {
+  deadlineMs: setting(duration(1_000, 600_000), 14_000, 'how long a connection may take until ssh can talk'),
+  firstByteTimeoutMs: setting(
+    duration(1_000, 300_000),
+    10_000,
+    'how long the target may stay silent after the tunnel is open, before it is taken that nothing answers there',
+  ),
+  sshDocument: setting(
+    pattern(/^[A-Za-z0-9_\-.:/]{3,128}$/, 'the name or ARN of an SSM document'),
+    'AWS-StartSSHSession',
+    'SSM document that starts the session; it must be of type Port and take portNumber',
+  ),
+  clientVersion: setting(
+    pattern(/^[0-9]{1,5}(\.[0-9]{1,5}){3}$/, 'a version of four numbers, such as 1.2.896.0'),
+    '1.2.896.0',
+    'version of the Session Manager plugin that keyhole claims to be towards AWS and the agent',
+  ),
+  maxPayloadBytes: setting(
+    integer(1_024, 1_048_576),
+    32_768,
+    'size up to which messages grow under backlog; 1024 is what the Session Manager plugin sends',
+  ),
+  maxMessagesPerSecond: setting(integer(10, 100_000), 900, 'messages per second and session that are not exceeded'),
+  pingIntervalMs: setting(
+    duration(1_000, 300_000),
+    25_000,
+    'how often a sign of life is sent to AWS; short enough for proxies and NAT',
+  ),
+  resumeTimeoutMs: setting(
+    duration(0, 3_600_000),
+    1_200_000,
+    'how long a session whose connection was cut is tried to be resumed',
+  ),
+  streamHosts: setting(
+    list(
+      /^(\*\.)?[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$/,
+      'a list of host names; *. at the start stands for any labels',
+    ),
+    [] as readonly string[],
+    'hosts, besides those of AWS, to which a session may lead (a VPC endpoint behind a name of its own)',
+  ),
+  logLevel: setting(choice('error', 'info', 'debug'), 'error', 'how much is logged'),
+  logFile: setting<string | undefined>(absolutePath(), undefined, 'where proxy logs to; nothing is logged without it'),
+} satisfies Record<string, Setting<unknown>>;
+
+export type SettingName = keyof typeof settings;
+export type Settings = {
+  readonly [Name in SettingName]: (typeof settings)[Name] extends Setting<infer T> ? T : never;
+};
+
+/** `pingIntervalMs` → `ping_interval`. */
+export function fileKey(name: string): string {
+  return name.replace(/Ms$/, '').replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+}
+
+/** `pingIntervalMs` → `KEYHOLE_PING_INTERVAL`. */
+export function envName(name: string): string {
+  return `KEYHOLE_${fileKey(name).toUpperCase()}`;
+}
+
+/** `pingIntervalMs` → `ping-interval`. */
+export function flagName(name: string): string {
+  return fileKey(name).replaceAll('_', '-');
+}
+
+function setting<T>(kind: Kind<T>, fallback: T, about: string): Setting<T> {
+  return { ...kind, default: fallback, about };
+}
+
+function integer(min: number, max: number): Kind<number> {
+  return {
+    allowed: `a whole number from ${min} to ${max}`,
+    read(value) {
+      const number = typeof value === 'string' && /^[0-9]{1,15}$/.test(value) ? Number(value) : value;
+      return typeof number === 'number' && Number.isInteger(number) && number >= min && number <= max
+        ? number
+        : undefined;
+    },
+  };
+}
+
+/** Written `500ms`, `14s`, `20m`, `1h`, or as a number of seconds; milliseconds in code. */
+function duration(minMs: number, maxMs: number): Kind<number> {
+  return {
+    allowed: `a time from ${showDuration(minMs)} to ${showDuration(maxMs)}, such as "14s" or "20m"`,
+    read(value) {
+      const match = /^([0-9]{1,9}(?:\.[0-9]{1,3})?)(ms|s|m|h)?$/.exec(String(value));
+      if (!match || (typeof value !== 'string' && typeof value !== 'number')) return undefined;
+      const ms = Math.round(Number(match[1]) * unitMs[(match[2] ?? 's') as keyof typeof unitMs]);
+      return ms >= minMs && ms <= maxMs ? ms : undefined;
+    },
+  };
+}
+
+/** `14000` → `14s`: the largest unit that gives a whole number. */
+export function showDuration(ms: number): string {
+  for (const unit of ['h', 'm', 's'] as const) {
+    if (ms >= unitMs[unit] && ms % unitMs[unit] === 0) return `${ms / unitMs[unit]}${unit}`;
+  }
+  return ms === 0 ? '0s' : `${ms}ms`;
+}
+
+function pattern(regex: RegExp, allowed: string): Kind<string> {
+  return { allowed, read: (value) => (typeof value === 'string' && regex.test(value) ? value : undefined) };
+}
+
+/** An array in the file, separated by commas elsewhere. */
+function list(regex: RegExp, allowed: string): Kind<readonly string[]> {
+  return {
+    allowed,
+    read(value) {
+      const items = typeof value === 'string' ? value.split(',').map((item) => item.trim()) : value;
+      const good = Array.isArray(items) && items.every((item) => typeof item === 'string' && regex.test(item));
+      return good ? items.map((item: string) => item.toLowerCase()) : undefined;
+    },
+  };
+}
+
+function choice<const T extends string>(...values: T[]): Kind<T> {
+  return {
+    allowed: `one of ${values.join(', ')}`,
+    read: (value) => values.find((allowed) => allowed === value),
+  };
+}
+
+function absolutePath(): Kind<string> {
+  return {
+    allowed: 'an absolute path',
+    read: (value) => (typeof value === 'string' && value.startsWith('/') && !value.includes('\0') ? value : undefined),
+  };
+}

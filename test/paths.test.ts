@@ -1,0 +1,43 @@
+import { userInfo } from 'node:os';
+import t from 'tap';
+import { findPaths } from '../src/paths.ts';
+
+t.test('files are under the home unless a variable says otherwise', async (t) => {
+  t.strictSame(findPaths({ HOME: '/home/u' }), {
+    configFile: '/home/u/.config/keyhole/config.toml',
+    stateDir: '/home/u/.local/state/keyhole',
+    compileCacheDir: '/home/u/.cache/keyhole/compiled',
+    sshDir: '/home/u/.ssh/keyhole',
+  });
+  const env = {
+    HOME: '/home/u',
+    XDG_CONFIG_HOME: '/c',
+    XDG_STATE_HOME: '/s',
+    XDG_CACHE_HOME: '/k',
+    KEYHOLE_RUNTIME_DIR: '/r',
+  };
+  t.strictSame(findPaths(env), {
+    configFile: '/c/keyhole/config.toml',
+    stateDir: '/s/keyhole',
+    compileCacheDir: '/k/keyhole/compiled',
+    sshDir: '/r',
+  });
+});
+
+t.test('relative paths in variables are ignored', async (t) => {
+  t.match(findPaths({ HOME: '/home/u', XDG_CONFIG_HOME: 'c', KEYHOLE_RUNTIME_DIR: 'r' }), {
+    configFile: '/home/u/.config/keyhole/config.toml',
+    sshDir: '/home/u/.ssh/keyhole',
+  });
+});
+
+t.test('without HOME the passwd entry counts, and an empty HOME means that there is none', async (t) => {
+  t.equal(findPaths({}).sshDir, `${userInfo().homedir.replace(/\/$/, '')}/.ssh/keyhole`);
+  t.strictSame(findPaths({ HOME: '' }), {
+    configFile: undefined,
+    stateDir: undefined,
+    compileCacheDir: undefined,
+    sshDir: undefined,
+  });
+  t.equal(findPaths({ HOME: '', XDG_CONFIG_HOME: '/c' }).configFile, '/c/keyhole/config.toml');
+});
