@@ -1,0 +1,60 @@
+// What can go wrong with a session, in words, and which of it is worth another try.
+import { AwsError, KeyholeError, TransportError } from '../errors.ts';
+
+export function isWorthRetrying(error: KeyholeError): boolean {
+  if (error instanceof TransportError || error instanceof AwsError) return error.retryable;
+  return false;
+}
+
+export function asKeyholeError(error: unknown): KeyholeError {
+  if (error instanceof KeyholeError) return error;
+  return new KeyholeError('internal', `unexpected: ${error instanceof Error ? error.message : String(error)}`, {
+    cause: error,
+  });
+}
+
+/** @param lastFailure what stood in the way, if a deadline was what gave up */
+export function givenUp(signal: AbortSignal, target: string, lastFailure: KeyholeError | undefined): KeyholeError {
+  if (lastFailure !== undefined) return lastFailure;
+  if (signal.reason instanceof KeyholeError) return signal.reason;
+  return new TransportError('interrupted', `the connection to ${target} was given up`);
+}
+
+/** protocol.md 6.1 and section 16, row 6: nothing listens, or the session was ended before it began. */
+export function closedSilently(target: string, text: string): TransportError {
+  return new TransportError(
+    'port-closed',
+    `${target} ended the session before it sent anything${text === '' ? '' : `: ${text}`}`,
+    { hint: 'is sshd running on the target, and on this port?' },
+  );
+}
+
+export function tokenRefused(code: number | undefined, reason: string): TransportError {
+  const close = code === undefined ? 'closed the connection' : `closed with code ${code}`;
+  return new TransportError(
+    'token-refused',
+    `AWS ${close} instead of opening the data channel${reason && `: ${reason}`}`,
+    {
+      hint: 'ssmmessages:OpenDataChannel must be allowed, and clientVersion be one that AWS still accepts',
+    },
+  );
+}
+
+export function notResumable(): TransportError {
+  return new TransportError('not-resumable', 'the connection was lost, and a presigned session can not be resumed');
+}
+
+/** A peer's text for a terminal: no control characters, not too long. */
+export function printable(text: string): string {
+  return text
+    .replace(/[^\x20-\x7e]+/g, ' ')
+    .slice(0, 300)
+    .trim();
+}
+
+/** AWS has no token any more (protocol.md 1.3). */
+export function sessionEnded(id: string): TransportError {
+  return new TransportError('session-ended', `AWS has ended the session ${id}`, {
+    hint: 'it was idle too long, reached its maximum duration, or was terminated by somebody',
+  });
+}

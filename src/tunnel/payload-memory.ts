@@ -1,0 +1,45 @@
+// Remembers which regions' gateways refused payloads above 1,024 bytes (ssm/outgoing.ts), in memory and in a file, so
+// that the next process does not try again at once. A hint and no more: a file that can't be read or written is no error.
+import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
+import type { PayloadMemory } from '../ssm/transport.ts';
+
+/** AWS may raise its limit: then it is found out after this long. */
+const keptMs = 30 * 24 * 3600 * 1000;
+const maxFileBytes = 64 * 1024;
+
+/** @param file where to keep it; undefined keeps it in memory only */
+export function payloadMemory(file: string | undefined, wallTime: () => number): PayloadMemory {
+  const refusedAt = new Map(file === undefined ? [] : read(file));
+  return {
+    refusesLargePayloads(region) {
+      const at = refusedAt.get(region);
+      return at !== undefined && wallTime() - at < keptMs;
+    },
+    rememberRefusal(region) {
+      refusedAt.set(region, wallTime());
+      if (file !== undefined) write(file, refusedAt);
+    },
+  };
+}
+
+function read(file: string): [string, number][] {
+  try {
+    const text = readFileSync(file, 'utf8');
+    const value: unknown = text.length > maxFileBytes ? {} : JSON.parse(text);
+    return Object.entries(value ?? {}).filter((entry): entry is [string, number] => Number.isFinite(entry[1]));
+  } catch {
+    return [];
+  }
+}
+
+function write(file: string, refusedAt: Map<string, number>): void {
+  try {
+    mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
+    // Renamed into place, so that a reader never sees half of it.
+    writeFileSync(`${file}.${process.pid}`, JSON.stringify(Object.fromEntries(refusedAt)), { mode: 0o600 });
+    renameSync(`${file}.${process.pid}`, file);
+  } catch {
+    // Remembered in memory.
+  }
+}
