@@ -1,0 +1,41 @@
+// What an AWS API looks like from the region's front: a name to sign for, a target prefix, and operations. A further
+// service is a further folder entry that makes one of these.
+import type { Principal } from '../identity.ts';
+import type { Structure } from './shape.ts';
+
+export interface Call {
+  principal: Principal;
+  /** Fits the operation's `input`. */
+  input: Record<string, unknown>;
+  requestId: string;
+}
+
+export interface Operation {
+  input: Structure;
+  /** The answer's body; throws ServiceError. */
+  run(call: Call): object;
+}
+
+export interface Service {
+  /** The service in the credential scope. */
+  signingName: string;
+  /** Before the dot of X-Amz-Target. */
+  targetPrefix: string;
+  operations: Record<string, Operation>;
+}
+
+/** One call as the region saw it, answered or refused. */
+export interface RequestRecord {
+  /** Milliseconds since 1970, service time. */
+  time: number;
+  service: string;
+  action: string;
+  /** Who signed; undefined where the signature was refused or missing. */
+  accessKeyId: string | undefined;
+  input: unknown;
+  requestId: string;
+  status: number;
+  /** AWS's name of the error. */
+  error: string | undefined;
+  userAgent: string | undefined;
+}

@@ -1,0 +1,108 @@
+// The six calls of AWS Systems Manager that a tunnel makes. Constraints: SSM's service model 2014-11-06; errors and
+// permissions: protocol.md section 1.
+import { resolveProperties } from '../documents.ts';
+import { ServiceError } from '../errors.ts';
+import type { RegionState } from '../state.ts';
+import type { Call, Service } from './service.ts';
+import type { Structure } from './shape.ts';
+import { describeInstanceInformation } from './ssm-nodes.ts';
+import { describeSessions } from './ssm-sessions.ts';
+
+const sessionId = { type: 'string', min: 1, max: 96 } as const;
+const target = { type: 'string', min: 1, max: 400 } as const;
+
+const startSession: Structure = {
+  type: 'structure',
+  required: ['Target'],
+  members: {
+    Target: target,
+    DocumentName: { type: 'string', pattern: /^[a-zA-Z0-9_\-.:/]{3,128}$/ },
+    Reason: { type: 'string', min: 1, max: 256, pattern: /^.{1,256}$/ },
+    Parameters: {
+      type: 'map',
+      key: { type: 'string', min: 1, max: 255 },
+      value: { type: 'list', member: { type: 'string', min: 1, max: 65535 } },
+    },
+  },
+};
+
+const bySessionId: Structure = { type: 'structure', required: ['SessionId'], members: { SessionId: sessionId } };
+
+interface StartSessionInput {
+  Target: string;
+  DocumentName?: string;
+  Reason?: string;
+  Parameters?: Record<string, string[]>;
+}
+
+export function ssmService(state: RegionState): Service {
+  const { identities, sessions, documents, nodes, arn } = state;
+
+  function start({ principal, input }: Call): object {
+    const { Target, DocumentName, Reason, Parameters } = input as unknown as StartSessionInput;
+    const node = nodes.get(Target);
+    identities.authorize(principal, 'ssm:StartSession', arn.node(Target, principal.account));
+    const document = documents.find(DocumentName);
+    // Without the condition ssm:SessionDocumentAccessCheck a default document is not checked (protocol.md 1.1).
+    if (DocumentName !== undefined) {
+      identities.authorize(principal, 'ssm:StartSession', arn.document(document, principal.account));
+    }
+    const properties = resolveProperties(document, Parameters);
+    if (node === undefined || !node.online || node.account !== principal.account) {
+      throw new ServiceError('TargetNotConnected', `${Target} is not connected.`);
+    }
+    const session = sessions.start({ owner: principal, target: Target, document, properties, reason: Reason });
+    const TokenValue = session.issueToken();
+    state.onSession(session, node);
+    return { SessionId: session.sessionId, TokenValue, StreamUrl: state.streamUrl(session) };
+  }
+
+  /** A session that ended answers without a token: for the client it has timed out (protocol.md 1.3). */
+  function resume({ principal, input }: Call): object {
+    const id = input.SessionId as string;
+    identities.authorize(principal, 'ssm:ResumeSession', arn.session(id, principal.account));
+    const session = sessions.find(id);
+    if (session === undefined || session.owner.account !== principal.account) {
+      throw new ServiceError('DoesNotExistException', `Session ${id} does not exist.`);
+    }
+    if (!session.active) return { SessionId: id };
+    session.touch();
+    const TokenValue = session.issueToken();
+    return { SessionId: id, TokenValue, StreamUrl: state.streamUrl(session) };
+  }
+
+  /** Idempotent: an ended or unknown session is answered like one that was just ended. */
+  function terminate({ principal, input }: Call): object {
+    const id = input.SessionId as string;
+    identities.authorize(principal, 'ssm:TerminateSession', arn.session(id, principal.account));
+    const session = sessions.find(id);
+    if (session?.owner.account === principal.account) {
+      session.end('terminated', `Session ${id} was terminated by ${principal.arn}.`);
+    }
+    return { SessionId: id };
+  }
+
+  function connectionStatus({ principal, input }: Call): object {
+    const Target = input.Target as string;
+    identities.authorize(principal, 'ssm:GetConnectionStatus', arn.node(Target, principal.account));
+    const node = nodes.get(Target);
+    const connected = node?.online === true && node.account === principal.account;
+    return { Target, Status: connected ? 'connected' : 'notconnected' };
+  }
+
+  return {
+    signingName: 'ssm',
+    targetPrefix: 'AmazonSSM',
+    operations: {
+      StartSession: { input: startSession, run: start },
+      ResumeSession: { input: bySessionId, run: resume },
+      TerminateSession: { input: bySessionId, run: terminate },
+      GetConnectionStatus: {
+        input: { type: 'structure', required: ['Target'], members: { Target: target } },
+        run: connectionStatus,
+      },
+      DescribeSessions: describeSessions(state),
+      DescribeInstanceInformation: describeInstanceInformation(state),
+    },
+  };
+}

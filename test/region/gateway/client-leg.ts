@@ -1,0 +1,97 @@
+// A client's websocket after OpenDataChannel: messages both ways with back-pressure, and the ways it can be cut.
+
+import { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import type { WebSocket } from 'ws';
+import type { Clock, Timer } from '../../../src/clock.ts';
+import type { Cut } from './faults.ts';
+
+/** What a half-open leg swallows before its socket would be full. */
+const frozenLimitBytes = 256 * 1024;
+
+export class ClientLeg {
+  onMessage: (message: Buffer) => void = () => {};
+  /** Once, however the leg went. */
+  onClose: () => void = () => {};
+  onDrain: () => void = () => {};
+  readonly #webSocket: WebSocket;
+  readonly #socket: Duplex;
+  readonly #clock: Clock;
+  #stopped = false;
+  #frozen: { held: Buffer[]; bytes: number; timer: Timer } | undefined;
+
+  constructor(webSocket: WebSocket, socket: Duplex, clock: Clock) {
+    this.#webSocket = webSocket;
+    this.#socket = socket;
+    this.#clock = clock;
+    webSocket.on('message', (data, isBinary) => {
+      if (isBinary) this.onMessage(data as Buffer);
+    });
+    webSocket.on('close', () => {
+      this.#frozen?.timer.cancel();
+      this.onClose();
+    });
+    socket.on('drain', () => {
+      if (this.#frozen === undefined) this.onDrain();
+    });
+  }
+
+  /** Always takes the message; false: send no more until `onDrain`. */
+  send(message: Buffer): boolean {
+    if (this.#frozen !== undefined) {
+      this.#frozen.held.push(message);
+      this.#frozen.bytes += message.length;
+      return this.#frozen.bytes < frozenLimitBytes;
+    }
+    this.#webSocket.send(message, { binary: true });
+    return !this.#socket.writableNeedDrain;
+  }
+
+  /** Stops and starts reading. */
+  pause(): void {
+    this.#stopped = true;
+    this.#webSocket.pause();
+  }
+
+  resume(): void {
+    this.#stopped = false;
+    if (this.#frozen === undefined) this.#webSocket.resume();
+  }
+
+  close(code: number, reason = ''): void {
+    this.#thaw();
+    this.#webSocket.close(code, reason);
+  }
+
+  cut(cut: Cut): void {
+    if (cut.by === 'close') this.close(cut.code, cut.reason);
+    else if (cut.by === 'freeze') this.#freeze(cut.ms);
+    else if (this.#socket instanceof Socket && !('encrypted' in this.#socket)) this.#socket.resetAndDestroy();
+    // A TLS socket can't be reset from here; without close_notify and close frame the client sees the same, 1006.
+    else this.#socket.destroy();
+  }
+
+  /** Ends at once, without a close frame. */
+  destroy(): void {
+    this.#frozen?.timer.cancel();
+    this.#webSocket.terminate();
+  }
+
+  #freeze(ms: number): void {
+    this.#frozen?.timer.cancel();
+    const timer = this.#clock.after(ms, () => this.#thaw());
+    this.#frozen = { held: [], bytes: 0, ...this.#frozen, timer };
+    this.#webSocket.pause();
+  }
+
+  #thaw(): void {
+    const frozen = this.#frozen;
+    if (frozen === undefined) return;
+    frozen.timer.cancel();
+    this.#frozen = undefined;
+    if (!this.#stopped) this.#webSocket.resume();
+    let room = true;
+    for (const message of frozen.held) room = this.send(message);
+    if (room) this.onDrain();
+  }
+}

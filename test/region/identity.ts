@@ -1,0 +1,104 @@
+// Who calls and what they may: access keys, their principals, and the part of IAM's evaluation that matters here
+// (action and resource globs; an explicit deny wins). Messages are IAM's.
+import { ServiceError } from './errors.ts';
+import { type AccessKeyOptions, type Denial, defaults } from './options.ts';
+import type { SigningKey } from './sigv4.ts';
+
+export interface Statement {
+  effect: 'Allow' | 'Deny';
+  /** Globs, e.g. `ssm:*`. */
+  actions: string[];
+  /** Globs over ARNs. */
+  resources: string[];
+}
+
+export interface Principal extends SigningKey {
+  account: string;
+  arn: string;
+  /** What session ids begin with: the IAM user's or the role session's name. */
+  sessionName: string;
+  policy: Statement[];
+}
+
+const everything: Statement = { effect: 'Allow', actions: ['*'], resources: ['*'] };
+
+export class Identities {
+  /** Changeable while the region runs. */
+  readonly denials: Denial[];
+  readonly #keys = new Map<string, Principal>();
+  readonly #account: string;
+  readonly #partition: string;
+
+  constructor(keys: AccessKeyOptions[], denials: Denial[], account: string, partition: string) {
+    this.denials = [...denials];
+    this.#account = account;
+    this.#partition = partition;
+    for (const key of keys) this.add(key);
+  }
+
+  /** Adds a key, or replaces the one of the same id. */
+  add(key: AccessKeyOptions): Principal {
+    const account = key.account ?? this.#account;
+    const arn = key.arn ?? `arn:${this.#partition}:iam::${account}:user/alice`;
+    const principal: Principal = {
+      accessKeyId: key.accessKeyId,
+      secretAccessKey: key.secretAccessKey,
+      sessionToken: key.sessionToken,
+      expiresAt: key.expiresAt,
+      account,
+      arn,
+      sessionName: arn.slice(arn.lastIndexOf('/') + 1),
+      policy: key.policy ?? [everything],
+    };
+    this.#keys.set(key.accessKeyId, principal);
+    return principal;
+  }
+
+  remove(accessKeyId: string): void {
+    this.#keys.delete(accessKeyId);
+  }
+
+  find(accessKeyId: string): Principal | undefined {
+    return this.#keys.get(accessKeyId);
+  }
+
+  /** Throws AccessDeniedException in IAM's words unless the principal may do `action` on every resource. */
+  authorize(principal: Principal, action: string, ...resources: string[]): void {
+    for (const resource of resources) {
+      const because = this.#refusal(principal, action, resource);
+      if (because === undefined) continue;
+      throw new ServiceError(
+        'AccessDeniedException',
+        `User: ${principal.arn} is not authorized to perform: ${action} on resource: ${resource} ${because}`,
+      );
+    }
+  }
+
+  #refusal(principal: Principal, action: string, resource: string): string | undefined {
+    const matching = principal.policy.filter((statement) => covers(statement, action, resource));
+    const denied =
+      this.denials.some((denial) => glob(denial.action, action) && glob(denial.resource ?? '*', resource)) ||
+      matching.some((statement) => statement.effect === 'Deny');
+    if (denied) return 'with an explicit deny in an identity-based policy';
+    if (matching.length === 0) return `because no identity-based policy allows the ${action} action`;
+    return undefined;
+  }
+}
+
+/** The keys a region has when nobody names any. */
+export const defaultAccessKeys: AccessKeyOptions[] = [defaults.accessKey];
+
+function covers(statement: Statement, action: string, resource: string): boolean {
+  return (
+    statement.actions.some((pattern) => glob(pattern, action)) &&
+    statement.resources.some((pattern) => glob(pattern, resource))
+  );
+}
+
+function glob(pattern: string, text: string): boolean {
+  const source = pattern
+    .replace(/[.+^${}()|[\]\\]/g, '\\$&')
+    .replaceAll('*', '.*')
+    .replaceAll('?', '.');
+  return new RegExp(`^${source}$`, 's').test(text);
+}

@@ -1,0 +1,148 @@
+// What a simulated region can be told, as plain values, and what holds where nothing is said. Durations are
+// milliseconds. AWS's own figures come from protocol.md sections 1, 7 and 11; where the live gateway's behaviour is
+// not known (section 14) the default is the strict reading.
+import type { Clock } from '../../src/clock.ts';
+import type { Log } from '../../src/log.ts';
+import type { AgentLeg, AgentSessionOptions } from './agent/agent.ts';
+import type { DocumentDefinition } from './documents.ts';
+import type { FaultSettings } from './gateway/faults.ts';
+import type { Statement } from './identity.ts';
+
+export interface RegionOptions {
+  /** Default `eu-west-1`. */
+  region?: string;
+  /** 12 digits, for every key that names no other. */
+  account?: string;
+  /** Default: one lasting key of the IAM user `alice`. The first is the one in `Region.env`. */
+  accessKeys?: AccessKeyOptions[];
+  /** Denied whatever a key's own policy says. */
+  denials?: Denial[];
+  nodes?: NodeOptions[];
+  /** Session documents besides AWS's own, by name. */
+  documents?: Record<string, DocumentDefinition>;
+  /** Calls per second, per account and action, that differ from AWS's defaults. */
+  quotas?: Record<string, number>;
+  /** Serve https and wss with a certificate of a CA made for this region. */
+  tls?: boolean;
+  /** Default: any free one. */
+  port?: number;
+  clock?: Clock;
+  /** How far the service's clock is ahead of `clock`. */
+  clockOffsetMs?: number;
+  /** Replaces the StreamUrl of every answer, for clients that must not believe each. */
+  streamUrl?: (streamUrl: string) => string;
+  sessions?: SessionOptions;
+  gateway?: GatewayOptions;
+  /** Seeds every random choice of the faults. */
+  seed?: number;
+  faults?: FaultSettings;
+  /** The instance's side of a Port session; default: the agent of `agent/agent.ts`. */
+  startAgent?: StartAgent;
+  log?: Log;
+}
+
+export interface AccessKeyOptions {
+  accessKeyId: string;
+  secretAccessKey: string;
+  sessionToken?: string;
+  /** Milliseconds since 1970, service time. */
+  expiresAt?: number;
+  account?: string;
+  /** Whose key it is: an IAM user's or an assumed role's ARN; default the user `alice`. */
+  arn?: string;
+  /** Default: everything allowed. */
+  policy?: Statement[];
+}
+
+export interface Denial {
+  action: string;
+  /** Glob over ARNs; default `*`. */
+  resource?: string;
+}
+
+export interface NodeOptions {
+  /** `i-…` or `mi-…`. */
+  instanceId: string;
+  /** Where each port of the instance really is. A port that is not here refuses connections. */
+  ports?: Record<number, { host: string; port: number }>;
+  /** Whether the agent's control channel is up; default true. */
+  online?: boolean;
+  agentVersion?: string;
+  platformType?: 'Linux' | 'Windows' | 'MacOS';
+  platformName?: string;
+  platformVersion?: string;
+  /** The Name of a hybrid node or the ComputerName of an instance. */
+  name?: string;
+  ipAddress?: string;
+  /** Default: the region's. */
+  account?: string;
+  /** How the node's agent departs from the observed one; see `AgentSessionOptions`. */
+  agent?: Pick<AgentSessionOptions, 'refusedPortDelayMs' | 'readIntervalMs'>;
+}
+
+export interface SessionOptions {
+  /** From the last input of the client, or ResumeSession, until the session ends; default 20 minutes. */
+  idleTimeoutMs?: number;
+  /** Default: none. */
+  maxDurationMs?: number;
+  /** How long a TokenValue opens the channel; default one minute. */
+  tokenLifetimeMs?: number;
+  /** `base32`: 26 characters after the name; `hex`: 17, as before 2024. */
+  idStyle?: 'base32' | 'hex';
+}
+
+export interface GatewayOptions {
+  /** Refuse upgrades without a signature; default true. A wrong one is refused always. */
+  requireSignature?: boolean;
+  /** Default true: only the StreamUrl of the last answer leads to the session's cell. */
+  requireCurrentStreamUrl?: boolean;
+  /** Smallest ClientVersion of OpenDataChannel; default 1.2.764.0. `undefined` admits clients that send none. */
+  minimumClientVersion?: string | undefined;
+  /** From the upgrade until OpenDataChannel; default 10 s. */
+  openTimeoutMs?: number;
+  /** After this a client's leg is closed with 1000 "Bye"; default one hour. */
+  legLifetimeMs?: number;
+  /** How many messages of the agent wait while the client's leg is away; later ones are dropped. Default 64. */
+  awayMessages?: number;
+  /** 112 with NUL padding as third-party clients report it, or 116 (protocol.md 3.2). */
+  channelClosedHeader?: 112 | 116;
+}
+
+export type StartAgent = (options: AgentSessionOptions) => AgentLeg;
+
+export const defaults = {
+  region: 'eu-west-1',
+  account: '111122223333',
+  accessKey: {
+    accessKeyId: 'AKIASIMULATEDREGION1',
+    secretAccessKey: 'simulated/region+not+a+secret/of+anybody',
+  },
+  agentVersion: '3.3.1142.0',
+  /** protocol.md section 11. */
+  quotas: {
+    StartSession: 3,
+    ResumeSession: 6,
+    TerminateSession: 6,
+    DescribeSessions: 6,
+    DescribeInstanceInformation: 6,
+    GetConnectionStatus: 50,
+  } as Record<string, number>,
+  sessions: {
+    idleTimeoutMs: 20 * 60_000,
+    maxDurationMs: undefined as number | undefined,
+    tokenLifetimeMs: 60_000,
+    idStyle: 'base32' as 'base32' | 'hex',
+  },
+  gateway: {
+    requireSignature: true,
+    requireCurrentStreamUrl: true,
+    minimumClientVersion: '1.2.764.0' as string | undefined,
+    openTimeoutMs: 10_000,
+    legLifetimeMs: 60 * 60_000,
+    awayMessages: 64,
+    channelClosedHeader: 112 as 112 | 116,
+  },
+};
+
+export type SessionSettings = typeof defaults.sessions;
+export type GatewaySettings = typeof defaults.gateway;

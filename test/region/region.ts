@@ -1,0 +1,153 @@
+// The simulated AWS region, in this process: one server on loopback with the APIs and the message gateway of one
+// region (protocol.md sections 1 and 2), strict where AWS is, in front of the agents of its nodes. Clients reach it by
+// AWS's ordinary settings alone, see `Region.env`.
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import http from 'node:http';
+import https from 'node:https';
+import type { AddressInfo, Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { systemClock } from '../../src/clock.ts';
+import { startAgentSession } from './agent/agent.ts';
+import { ApiFaults } from './api/faults.ts';
+import { ApiFront } from './api/front.ts';
+import type { RequestRecord } from './api/service.ts';
+import { ssmService } from './api/ssm.ts';
+import { createServerCertificate, type ServerCertificate } from './certificate.ts';
+import { type Cut, Faults } from './gateway/faults.ts';
+import { Gateway } from './gateway/gateway.ts';
+import type { Identities } from './identity.ts';
+import { type AccessKeyOptions, defaults, type GatewaySettings, type RegionOptions } from './options.ts';
+import type { Quotas } from './quota.ts';
+import type { Session } from './sessions.ts';
+import { createState, type ManagedNode, type RegionState } from './state.ts';
+
+export interface Region {
+  readonly region: string;
+  /** `http(s)://127.0.0.1:PORT`, for every service. */
+  readonly endpoint: string;
+  /** Environment variables with which AWS's tools and ours use this region. */
+  readonly env: Record<string, string>;
+  /** PEM of the CA; undefined without TLS. */
+  readonly ca: string | undefined;
+  /** Every session since the start, oldest first. */
+  readonly sessions: Session[];
+  /** Every call and every websocket upgrade since the start, oldest first. */
+  readonly requests: RequestRecord[];
+  readonly nodes: Map<string, ManagedNode>;
+  readonly identities: Identities;
+  readonly quotas: Quotas;
+  /** The gateway's settings in use; changes hold for the next leg. */
+  readonly gateway: GatewaySettings;
+  /** Between the legs of every session. */
+  readonly faults: Faults;
+  /** In place of the APIs' own answers. */
+  readonly apiFaults: ApiFaults;
+  /** Moves the service's clock against the machine's. */
+  setClockOffset(ms: number): void;
+  /** Cuts the client's leg of one session, or of all. */
+  cut(cut: Cut, sessionId?: string): void;
+  /** Ends everything; nothing is left listening, no timer and no file. */
+  stop(): Promise<void>;
+}
+
+export async function startRegion(options: RegionOptions = {}): Promise<Region> {
+  const clock = options.clock ?? systemClock;
+  let clockOffsetMs = options.clockOffsetMs ?? 0;
+  const state = createState(options, clock, () => clock.wallTime() + clockOffsetMs);
+  const requests: RequestRecord[] = [];
+  const faults = new Faults(options.faults);
+  const apiFaults = new ApiFaults();
+  const settings = { ...defaults.gateway, ...options.gateway };
+  const gateway = new Gateway({
+    state,
+    settings,
+    faults,
+    seed: options.seed ?? 1,
+    startAgent: options.startAgent ?? startAgentSession,
+    requests,
+  });
+  const front = new ApiFront(state, [ssmService(state)], apiFaults, requests);
+
+  // Certificates are judged by the machine's clock, whatever the service's says.
+  const certificate = options.tls === true ? createServerCertificate(clock.wallTime()) : undefined;
+  const server = certificate === undefined ? http.createServer() : https.createServer(certificate);
+  const sockets = new Set<Socket>();
+  server.on('connection', (socket: Socket) => {
+    sockets.add(socket);
+    socket.once('close', () => sockets.delete(socket));
+  });
+  server.on('request', (request, response) => void front.handle(request, response));
+  server.on('upgrade', (request, socket, head) => gateway.upgrade(request, socket, head));
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(options.port ?? 0, '127.0.0.1', resolve);
+  });
+
+  const authority = `127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const secure = certificate === undefined ? '' : 's';
+  connectParts(state, gateway, `ws${secure}://${authority}`, options.streamUrl);
+  const folder = certificate === undefined ? undefined : await mkdtemp(join(tmpdir(), 'region-'));
+  const env = {
+    ...baseEnv(state, `http${secure}://${authority}`, options),
+    ...(certificate === undefined ? {} : await writeCa(folder!, certificate)),
+  };
+
+  return {
+    region: state.region,
+    endpoint: `http${secure}://${authority}`,
+    env,
+    ca: certificate?.ca,
+    sessions: state.sessions.all,
+    requests,
+    nodes: state.nodes,
+    identities: state.identities,
+    quotas: state.quotas,
+    gateway: settings,
+    faults,
+    apiFaults,
+    setClockOffset(ms) {
+      clockOffsetMs = ms;
+    },
+    cut: (cut, sessionId) => gateway.cut(cut, sessionId),
+    async stop() {
+      gateway.stop();
+      const closed = new Promise((resolve) => server.close(resolve));
+      for (const socket of sockets) socket.destroy();
+      await closed;
+      if (folder !== undefined) await rm(folder, { recursive: true });
+    },
+  };
+}
+
+function connectParts(
+  state: RegionState,
+  gateway: Gateway,
+  base: string,
+  override: RegionOptions['streamUrl'] = (streamUrl) => streamUrl,
+): void {
+  state.streamUrl = (session) => override(`${base}${session.requestTarget}`);
+  state.onSession = (session, node) => gateway.attach(session, node);
+}
+
+/** For AWS's tools. */
+function baseEnv(state: RegionState, endpoint: string, options: RegionOptions): Record<string, string> {
+  const key: AccessKeyOptions = options.accessKeys?.[0] ?? defaults.accessKey;
+  return {
+    AWS_ENDPOINT_URL: endpoint,
+    AWS_ENDPOINT_URL_SSM: endpoint,
+    AWS_ENDPOINT_URL_SSMMESSAGES: endpoint,
+    AWS_REGION: state.region,
+    AWS_DEFAULT_REGION: state.region,
+    AWS_ACCESS_KEY_ID: key.accessKeyId,
+    AWS_SECRET_ACCESS_KEY: key.secretAccessKey,
+    ...(key.sessionToken === undefined ? {} : { AWS_SESSION_TOKEN: key.sessionToken }),
+    AWS_EC2_METADATA_DISABLED: 'true',
+  };
+}
+
+async function writeCa(folder: string, { ca }: ServerCertificate): Promise<Record<string, string>> {
+  const file = join(folder, 'ca.pem');
+  await writeFile(file, ca);
+  return { AWS_CA_BUNDLE: file, NODE_EXTRA_CA_CERTS: file, SSL_CERT_FILE: file };
+}

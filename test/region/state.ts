@@ -1,0 +1,66 @@
+// What a region knows, in one place, for its services and its gateway.
+import type { Clock } from '../../src/clock.ts';
+import { Arns } from './arn.ts';
+import { Documents } from './documents.ts';
+import { defaultAccessKeys, Identities } from './identity.ts';
+import { defaults, type NodeOptions, type RegionOptions } from './options.ts';
+import { Quotas } from './quota.ts';
+import { type Session, SessionTable } from './sessions.ts';
+
+export interface ManagedNode extends Required<NodeOptions> {
+  /** Changeable while the region runs: an agent that went away, or came back. */
+  online: boolean;
+}
+
+export interface RegionState {
+  region: string;
+  clock: Clock;
+  /** Milliseconds since 1970 on the service's clock. */
+  serviceTime(): number;
+  arn: Arns;
+  identities: Identities;
+  quotas: Quotas;
+  documents: Documents;
+  nodes: Map<string, ManagedNode>;
+  sessions: SessionTable;
+  /** The URL at which a session's data channel is opened now. */
+  streamUrl(session: Session): string;
+  /** A session was started: the node's agent opens its leg. */
+  onSession(session: Session, node: ManagedNode): void;
+}
+
+/** The state at start. `streamUrl` and `onSession` are the gateway's to fill in. */
+export function createState(options: RegionOptions, clock: Clock, serviceTime: () => number): RegionState {
+  const region = options.region ?? defaults.region;
+  const account = options.account ?? defaults.account;
+  const arn = new Arns(region);
+  return {
+    region,
+    clock,
+    serviceTime,
+    arn,
+    identities: new Identities(options.accessKeys ?? defaultAccessKeys, options.denials ?? [], account, arn.partition),
+    quotas: new Quotas({ ...defaults.quotas, ...options.quotas }, clock),
+    documents: new Documents(options.documents ?? {}),
+    nodes: new Map((options.nodes ?? []).map((node) => [node.instanceId, completeNode(node, account)])),
+    sessions: new SessionTable(clock, serviceTime, { ...defaults.sessions, ...options.sessions }),
+    streamUrl: () => '',
+    onSession: () => {},
+  };
+}
+
+function completeNode(node: NodeOptions, account: string): ManagedNode {
+  return {
+    ports: {},
+    online: true,
+    agentVersion: defaults.agentVersion,
+    platformType: 'Linux',
+    platformName: 'Debian GNU/Linux',
+    platformVersion: '12',
+    name: `${node.instanceId}.internal`,
+    ipAddress: '10.0.1.23',
+    account,
+    agent: {},
+    ...node,
+  };
+}
