@@ -9,6 +9,8 @@ export interface Paths {
   configFile: string | undefined;
   /** Log and recorded failures. */
   stateDir: string | undefined;
+  /** What was learned about regions' gateways (tunnel/payload-memory.ts). */
+  payloadMemoryFile: string | undefined;
   /** V8's compile cache of our own code. Ours alone: whoever can write there can run code as us. */
   compileCacheDir: string | undefined;
   /** Sockets, known_hosts, and the block that ssh's configuration includes. */
@@ -19,9 +21,11 @@ export function findPaths(env: NodeJS.ProcessEnv): Paths {
   const home = findHome(env);
   const under = (base: string | undefined, ...names: string[]) =>
     base === undefined ? undefined : join(base, ...names);
+  const stateDir = under(absolute(env.XDG_STATE_HOME) ?? under(home, '.local', 'state'), 'keyhole');
   return {
     configFile: under(absolute(env.XDG_CONFIG_HOME) ?? under(home, '.config'), 'keyhole', 'config.toml'),
-    stateDir: under(absolute(env.XDG_STATE_HOME) ?? under(home, '.local', 'state'), 'keyhole'),
+    stateDir,
+    payloadMemoryFile: under(stateDir, 'payload-sizes.json'),
     compileCacheDir: under(absolute(env.XDG_CACHE_HOME) ?? under(home, '.cache'), 'keyhole', 'compiled'),
     sshDir: absolute(env.KEYHOLE_RUNTIME_DIR) ?? under(home, '.ssh', 'keyhole'),
   };

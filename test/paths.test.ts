@@ -6,6 +6,7 @@ t.test('files are under the home unless a variable says otherwise', async (t) =>
   t.strictSame(findPaths({ HOME: '/home/u' }), {
     configFile: '/home/u/.config/keyhole/config.toml',
     stateDir: '/home/u/.local/state/keyhole',
+    payloadMemoryFile: '/home/u/.local/state/keyhole/payload-sizes.json',
     compileCacheDir: '/home/u/.cache/keyhole/compiled',
     sshDir: '/home/u/.ssh/keyhole',
   });
@@ -19,6 +20,7 @@ t.test('files are under the home unless a variable says otherwise', async (t) =>
   t.strictSame(findPaths(env), {
     configFile: '/c/keyhole/config.toml',
     stateDir: '/s/keyhole',
+    payloadMemoryFile: '/s/keyhole/payload-sizes.json',
     compileCacheDir: '/k/keyhole/compiled',
     sshDir: '/r',
   });
@@ -36,6 +38,7 @@ t.test('without HOME the passwd entry counts, and an empty HOME means that there
   t.strictSame(findPaths({ HOME: '' }), {
     configFile: undefined,
     stateDir: undefined,
+    payloadMemoryFile: undefined,
     compileCacheDir: undefined,
     sshDir: undefined,
   });

@@ -1,0 +1,246 @@
+// What an error of the AWS SDK means to the person at the keyboard: a stable code, what happened to which host,
+// the usual cause on the account's side, and what to do. Pure. AWS's own text is shown only where it cannot hold
+// a secret: a signature error quotes the request's headers, and with them the session token.
+import { AwsError, KeyholeError } from '../errors.ts';
+
+export interface CallContext {
+  /** `ssm` */
+  service: string;
+  /** `StartSession` */
+  operation: string;
+  region: string;
+  profile: string;
+  /** Instance or node, where the call names one. */
+  target?: string | undefined;
+  document?: string | undefined;
+  /** Where the call went. */
+  endpointHost?: string | undefined;
+}
+
+/** The parts of an SDK error that are relied on; any of them may be missing. */
+interface SdkError {
+  name?: string;
+  message?: string;
+  code?: string;
+  cause?: unknown;
+  $fault?: string;
+  $metadata?: { httpStatusCode?: number; requestId?: string; clockSkewCorrected?: boolean };
+}
+
+interface Advice {
+  code: string;
+  message: string;
+  hint?: string;
+  retryable?: boolean;
+}
+
+export function adviseAwsError(error: unknown, context: CallContext): KeyholeError {
+  if (error instanceof KeyholeError) return error;
+  const sdk = (typeof error === 'object' && error !== null ? error : { message: String(error) }) as SdkError;
+  const advice = credentialsAdvice(sdk, context) ?? networkAdvice(sdk, context) ?? answerAdvice(sdk, context);
+  return new AwsError(advice.code, advice.message, {
+    service: context.service,
+    apiCode: sdk.name ?? 'Error',
+    ...(advice.hint !== undefined && { hint: advice.hint }),
+    ...(sdk.$metadata?.requestId !== undefined && { requestId: sdk.$metadata.requestId }),
+    retryable: advice.retryable ?? false,
+    cause: error,
+  });
+}
+
+/** AWS answered with an error. */
+function answerAdvice(error: SdkError, context: CallContext): Advice {
+  const { operation, region, profile } = context;
+  const target = context.target ?? 'the session';
+  const status = error.$metadata?.httpStatusCode ?? 0;
+  const name = error.name ?? '';
+  switch (name) {
+    case 'TargetNotConnected':
+      return {
+        code: 'target-not-connected',
+        message: `${target} is not connected to Systems Manager in ${region} (profile ${profile})`,
+        hint: 'is it running, in this region and account, with the SSM agent up and a role with AmazonSSMManagedInstanceCore?',
+      };
+    case 'AccessDeniedException':
+    case 'AccessDenied':
+      return accessDenied(error, context);
+    case 'InvalidDocument':
+      return {
+        code: 'document-unknown',
+        message: `there is no session document ${context.document ?? ''} in ${region}`.replace('  ', ' '),
+        hint: 'check the setting ssh_document; AWS-StartSSHSession exists in every region',
+      };
+    case 'DoesNotExistException':
+      return { code: 'session-gone', message: `the session with ${target} no longer exists in ${region}` };
+    case 'ExpiredTokenException':
+    case 'ExpiredToken':
+    case 'TokenRefreshRequired':
+      return {
+        code: 'credentials-expired',
+        message: `the AWS credentials (profile ${profile}) have expired`,
+        hint: `log in again, for example with aws sso login --profile ${profile}`,
+      };
+    case 'UnrecognizedClientException':
+    case 'InvalidClientTokenId':
+    case 'MissingAuthenticationTokenException':
+    case 'IncompleteSignatureException':
+    case 'OptInRequired':
+      return {
+        code: 'credentials-invalid',
+        message: `AWS in ${region} does not know the credentials (profile ${profile})`,
+        hint: `aws sts get-caller-identity --profile ${profile} must work; is the region enabled in this account?`,
+      };
+    case 'InvalidSignatureException':
+    case 'SignatureDoesNotMatch':
+    case 'RequestExpired':
+    case 'RequestTimeTooSkewed':
+    case 'RequestInTheFuture':
+      return signatureRefused(error, context);
+    case 'ValidationException':
+    case 'InvalidParameters':
+      return { code: 'request-refused', message: `AWS refused ${operation} for ${target}: ${said(error)}` };
+  }
+  if (status === 429 || /Throttl|TooManyRequests|RequestLimitExceeded|SlowDown/.test(name)) {
+    return {
+      code: 'throttled',
+      message: `AWS is throttling ${operation} in ${region}`,
+      hint: 'too many sessions are started at once in this account and region (quota: 3 per second)',
+      retryable: true,
+    };
+  }
+  if (status >= 500 || name === 'InternalServerError') {
+    return {
+      code: 'aws-unavailable',
+      message: `AWS answered ${operation} in ${region} with an internal error${status > 0 ? ` (HTTP ${status})` : ''}`,
+      hint: 'it usually passes; health.aws.amazon.com shows disturbances',
+      retryable: true,
+    };
+  }
+  return { code: 'aws-error', message: `${operation} for ${target} failed with ${name || 'an error'}: ${said(error)}` };
+}
+
+/** StartSession is allowed or denied on the node and on the document separately (protocol.md 1.1): say on which. */
+function accessDenied(error: SdkError, context: CallContext): Advice {
+  const text = error.message ?? '';
+  const action = /perform: ([A-Za-z0-9-]+:[A-Za-z0-9]+)/.exec(text)?.[1] ?? `${context.service}:${context.operation}`;
+  const resource = /on resource: (arn:[^\s]+)/.exec(text)?.[1];
+  const user = /User: (arn:[^\s]+)/.exec(text)?.[1];
+  const explicit = /explicit deny/.test(text) ? ', by an explicit deny' : '';
+  const what =
+    resource === undefined
+      ? ['', '']
+      : /:document\//.test(resource)
+        ? ['-document', ` with document ${resource.split('document/')[1]}`]
+        : /:(managed-)?instance\//.test(resource)
+          ? ['-target', ` on ${resource.split('/').pop()}`]
+          : ['', ` on ${resource}`];
+  return {
+    code: `access-denied${what[0]}`,
+    message: `AWS denies ${clean(action)}${clean(what[1]!)} to ${clean(user ?? `profile ${context.profile}`)}${explicit}`,
+    hint: `its policy must allow ${clean(action)} on ${clean(resource ?? 'both the instance and the session document')}`,
+  };
+}
+
+function signatureRefused(error: SdkError, context: CallContext): Advice {
+  const skewed =
+    error.$metadata?.clockSkewCorrected ||
+    /Signature (expired|not yet current)/.test(error.message ?? '') ||
+    /^Request/.test(error.name ?? '');
+  if (!skewed) {
+    return {
+      code: 'credentials-invalid',
+      message: `AWS refuses the signature made with the credentials (profile ${context.profile})`,
+      hint: 'the secret access key does not belong to the access key id',
+    };
+  }
+  return {
+    code: 'clock-skew',
+    message: 'AWS refuses the signature because the clock of this machine is wrong',
+    hint: 'set the clock (timedatectl shows whether it is synchronised)',
+    // The SDK has learned AWS's time from the answer by now and signs the next attempt with it.
+    retryable: error.$metadata?.clockSkewCorrected === true,
+  };
+}
+
+/** There was nothing to sign with. */
+function credentialsAdvice(error: SdkError, { profile }: CallContext): Advice | undefined {
+  const text = error.message ?? '';
+  if (!/CredentialsProviderError|TokenProviderError|CredentialsError/.test(error.name ?? '')) return undefined;
+  if (/\bSSO\b|sso_|aws sso login|Token is expired/.test(text)) {
+    return {
+      code: 'sso-expired',
+      message: `the SSO login of profile ${profile} is missing or has expired`,
+      hint: `aws sso login --profile ${profile}`,
+    };
+  }
+  if (/multi-factor|MFA/.test(text)) {
+    return {
+      code: 'mfa-needed',
+      message: `profile ${profile} assumes a role that wants an MFA code`,
+      hint: 'get temporary credentials with aws sts assume-role first, or use a profile that needs no code',
+    };
+  }
+  if (/credential_process|^Command failed|Command failed:/.test(text)) {
+    return {
+      code: 'credential-process-failed',
+      message: `the credential_process of profile ${profile} failed: ${text.startsWith('Command failed') ? 'it ended with an error' : said(error)}`,
+      hint: 'run that command by hand; it must print credentials as JSON',
+    };
+  }
+  return {
+    code: 'no-credentials',
+    message: `there are no AWS credentials for profile ${profile}`,
+    hint: 'set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run aws configure',
+  };
+}
+
+/** The call got no answer. */
+function networkAdvice(error: SdkError, context: CallContext): Advice | undefined {
+  const code = error.code ?? (error.cause as SdkError | undefined)?.code ?? '';
+  const host = context.endpointHost ?? `the ${context.service} endpoint`;
+  if (error.$metadata?.httpStatusCode !== undefined) return undefined;
+  if (error.name === 'AbortError') {
+    return { code: 'interrupted', message: `${context.operation} was given up before AWS answered` };
+  }
+  if (/^(ENOTFOUND|EAI_)/.test(code)) {
+    return {
+      code: 'endpoint-unresolved',
+      message: `the name ${host} cannot be resolved (${code})`,
+      hint: `is the network up, and is ${context.region} the right region?`,
+      retryable: code === 'EAI_AGAIN',
+    };
+  }
+  if (/^(CERT_|UNABLE_TO_|SELF_SIGNED|DEPTH_ZERO|ERR_TLS_|ERR_SSL_|EPROTO$|HOSTNAME_MISMATCH)/.test(code)) {
+    return {
+      code: 'tls-failed',
+      message: `no trusted TLS connection to ${host} (${code})`,
+      hint: 'if a proxy inspects TLS, AWS_CA_BUNDLE must name the file with its certificate authority',
+    };
+  }
+  if (error.name === 'TimeoutError' || code === 'ETIMEDOUT') {
+    return {
+      code: 'endpoint-timeout',
+      message: `${host} did not answer in time`,
+      hint: 'is port 443 open to it, directly or through a VPC endpoint?',
+      retryable: true,
+    };
+  }
+  if (/^(ECONN|EHOST|ENET|EPIPE|EADDR)/.test(code)) {
+    return {
+      code: 'endpoint-unreachable',
+      message: `${host} cannot be reached (${code})`,
+      hint: 'is the network up, and is port 443 open to it?',
+      retryable: true,
+    };
+  }
+  return undefined;
+}
+
+/** AWS's text, one printable line of bounded length. */
+function said(error: SdkError): string {
+  return clean(error.message ?? 'no further word').slice(0, 300);
+}
+
+function clean(text: string): string {
+  return text.replace(/[^\x20-\x7e]+/g, ' ').trimEnd();
+}

@@ -1,0 +1,51 @@
+// Which profile and which region hold, as AWS tools find them: what was said explicitly, then the environment,
+// then the shared files. Reads the process's environment, as the SDK itself does.
+import { parseKnownFiles } from '@smithy/core/config';
+import { ConfigError } from '../errors.ts';
+import { nearest } from '../nearest.ts';
+
+export interface AwsProfile {
+  /** The section of the shared files that holds; it exists unless it is `default`. */
+  name: string;
+  /** Said explicitly (a host's suffix): wins over keys in the environment, as `--profile` does with AWS tools. */
+  explicit: boolean;
+  /** What the shared files say under that name. */
+  values: Record<string, string | undefined>;
+}
+
+/** @throws ConfigError `profile-unknown` */
+export async function findProfile(explicit: string | undefined): Promise<AwsProfile> {
+  const profiles = await parseKnownFiles({});
+  const fromEnv = process.env.AWS_PROFILE || process.env.AWS_DEFAULT_PROFILE;
+  const wanted = explicit ?? fromEnv;
+  if (wanted === undefined) return { name: 'default', explicit: false, values: profiles.default ?? {} };
+  const name = explicit === undefined ? wanted : (matchName(wanted, Object.keys(profiles)) ?? wanted);
+  const values = profiles[name];
+  if (values === undefined && name !== 'default') throw unknownProfile(name, Object.keys(profiles));
+  return { name, explicit: explicit !== undefined, values: values ?? {} };
+}
+
+/** ssh lower-cases the host name before it puts it in for `%h`, so a suffix may only match in lower case. */
+function matchName(wanted: string, names: string[]): string | undefined {
+  if (names.includes(wanted)) return wanted;
+  const alike = names.filter((name) => name.toLowerCase() === wanted.toLowerCase());
+  return alike.length === 1 ? alike[0] : undefined;
+}
+
+function unknownProfile(name: string, names: string[]): ConfigError {
+  const near = nearest(name, names);
+  const meant = near === undefined ? '' : `did you mean ${near}? `;
+  return new ConfigError('profile-unknown', `AWS profile ${name} is not in the AWS configuration files`, {
+    hint: `${meant}aws configure list-profiles shows what is there`,
+  });
+}
+
+/** @throws ConfigError `no-region` */
+export function findRegion(explicit: string | undefined, profile: AwsProfile): string {
+  const region = explicit ?? (process.env.AWS_REGION || process.env.AWS_DEFAULT_REGION || profile.values.region);
+  if (region !== undefined && /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/.test(region)) return region;
+  if (region !== undefined) throw new ConfigError('no-region', `${JSON.stringify(region)} is not an AWS region`);
+  throw new ConfigError('no-region', 'no AWS region is set', {
+    hint: 'name it in the host (i-….eu-west-1), in AWS_REGION, or with aws configure set region',
+  });
+}

@@ -1,0 +1,58 @@
+// argv in, exit status out. Picks the verb and holds what is the same for all of them: signals, the one place where
+// errors are shown, and the end that comes in any case. Loads only what the verb needs: ssh waits for `proxy`.
+import { enableCompileCache } from 'node:module';
+import { KeyholeError, UsageError } from '../errors.ts';
+import { findPaths } from '../paths.ts';
+import { version } from '../version.ts';
+import { muteLibraries, Terminal } from './terminal.ts';
+
+/** What a verb gets from its process. */
+export interface VerbContext {
+  terminal: Terminal;
+  env: NodeJS.ProcessEnv;
+  /** Aborted with a KeyholeError when the process was told to go, or met an error that belongs to nobody. */
+  signal: AbortSignal;
+}
+
+/** Whoever sent a signal has been promised that we are gone within 3 s. */
+const goneWithinMs = 2_950;
+
+export async function run(argv: string[], env: NodeJS.ProcessEnv): Promise<0 | 1 | 2> {
+  const terminal = new Terminal();
+  muteLibraries();
+  const stop = stopSignal();
+  const { compileCacheDir } = findPaths(env);
+  if (compileCacheDir !== undefined) enableCompileCache(compileCacheDir);
+  try {
+    await Promise.race([runVerb(argv, { terminal, env, signal: stop }), overdue(stop)]);
+    return 0;
+  } catch (error) {
+    return terminal.fail(error);
+  }
+}
+
+async function runVerb([verb, ...args]: string[], context: VerbContext): Promise<void> {
+  if (verb === '--version' && args.length === 0) return context.terminal.print(version);
+  if (verb === 'proxy' && !args.includes('--help')) {
+    const { proxy } = await import('./proxy.ts');
+    return proxy(args, context);
+  }
+  if (verb === undefined) throw new UsageError('bad-usage', 'no verb is given', { hint: 'keyhole --help lists them' });
+  const { runByYargs } = await import('./usage.ts');
+  return runByYargs([verb, ...args], context);
+}
+
+function stopSignal(): AbortSignal {
+  const controller = new AbortController();
+  for (const name of ['SIGHUP', 'SIGTERM', 'SIGINT'] as const) {
+    process.on(name, () => controller.abort(new KeyholeError('interrupted', `ended by ${name}`)));
+  }
+  process.on('uncaughtException', (error) => controller.abort(error));
+  return controller.signal;
+}
+
+function overdue(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    signal.addEventListener('abort', () => setTimeout(() => reject(signal.reason), goneWithinMs), { once: true });
+  });
+}

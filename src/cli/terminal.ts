@@ -1,0 +1,66 @@
+// The only writer to the user's terminal. An error is one `keyhole:` line and perhaps one `keyhole: hint:` line, and
+// once the target has spoken not even that: some clients feed our stderr into the SSH stream (asyncssh), others
+// never read it (paramiko), and ssh shows it in the middle of somebody's work.
+import { writeSync } from 'node:fs';
+import { KeyholeError } from '../errors.ts';
+
+export class Terminal {
+  readonly #write: (fd: 1 | 2, text: string) => void;
+  #silent = false;
+
+  constructor(write: (fd: 1 | 2, text: string) => void = writeNow) {
+    this.#write = write;
+  }
+
+  /** What a verb was asked to show. */
+  print(text: string): void {
+    this.#write(1, text.endsWith('\n') ? text : `${text}\n`);
+  }
+
+  /** Says why a verb failed; at most once. @returns the exit status that belongs to the error */
+  fail(error: unknown): 1 | 2 {
+    const failure = error instanceof KeyholeError ? error : internalError(error);
+    // Whoever sent a signal knows.
+    if (!this.#silent && failure.code !== 'interrupted') {
+      const hint = failure.hint === undefined ? '' : `keyhole: hint: ${oneLine(failure.hint)}\n`;
+      this.#write(2, `keyhole: ${oneLine(failure.message)}\n${hint}`);
+    }
+    this.#silent = true;
+    return failure.exitStatus;
+  }
+
+  /** From here on stderr stays empty. */
+  silence(): void {
+    this.#silent = true;
+  }
+}
+
+/** Takes stdout and stderr away from libraries: warnings of Node or the SDK must not get between ssh and the target. */
+export function muteLibraries(): void {
+  process.removeAllListeners('warning');
+  process.on('warning', () => {});
+  for (const method of ['log', 'info', 'warn', 'error', 'debug', 'trace', 'dir', 'table'] as const) {
+    console[method] = () => {};
+  }
+}
+
+function internalError(error: unknown): KeyholeError {
+  const message = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+  return new KeyholeError('internal', `internal error: ${message.slice(0, 300)}`, {
+    hint: 'this is a bug of keyhole; please report it',
+    cause: error,
+  });
+}
+
+function oneLine(text: string): string {
+  return text.replace(/[\p{Cc}\u2028\u2029]+/gu, ' ').trim();
+}
+
+/** Synchronous, so that nothing is lost at exit; a reader who is gone or does not read is not waited for. */
+function writeNow(fd: 1 | 2, text: string): void {
+  try {
+    writeSync(fd, text);
+  } catch {
+    // Nobody there to be told.
+  }
+}

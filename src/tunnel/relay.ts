@@ -1,0 +1,184 @@
+// A process's stdin and stdout ⇄ a transport: backpressure both ways, no byte waits, and an end that comes within
+// bounds. What is written to stdout is the target's bytes and nothing else. What ssh does to the process at the
+// other end: protocol.md section 8.
+import type { Readable, Writable } from 'node:stream';
+import type { Clock, Timer } from '../clock.ts';
+import type { KeyholeError } from '../errors.ts';
+import type { Transport } from './transport.ts';
+
+export interface RelayOptions {
+  stdin: Readable;
+  stdout: Writable;
+  transport: Transport;
+  clock: Clock;
+  /** Nothing answers on a refused port, for about a minute (protocol.md section 16, row 6); so we stop waiting before. */
+  firstByteTimeoutMs: number;
+  noAnswer: () => KeyholeError;
+  onFirstByte: () => void;
+  /** Aborted: the process was told to go. */
+  signal: AbortSignal;
+  /** Whether the process that started us is gone; asked only while stdin is not read and so can't say it. */
+  isOrphan: () => boolean;
+}
+
+/** After a signal ssh's last words may still be in the pipe; they end with end of file, or after this time. */
+const lastWordsMs = 100;
+/** Bytes that the transport has not even taken by then find no room at the target, so they are given up. */
+const takenWithinMs = 900;
+/** From hang-up to leaving whatever is not done. With `lastWordsMs` below the 3 s that a user is promised. */
+const goneWithinMs = 2_750;
+const orphanPollMs = 500;
+
+/**
+ * Resolves at a clean end: the target closed and all its bytes are written, or our side went away and what it had
+ * said is delivered. Rejects with the transport's error or `noAnswer`. Nothing of the transport is left then.
+ */
+export function relay(options: RelayOptions): Promise<void> {
+  return new Promise((resolve, reject) => {
+    new Relay(options, (failure) => (failure === undefined ? resolve() : reject(failure))).start();
+  });
+}
+
+class Relay {
+  readonly #options: RelayOptions;
+  readonly #done: (failure: unknown) => void;
+  #failure: unknown;
+  #hungUp = false;
+  #stdoutGone = false;
+  #finished = false;
+  #firstByte: Timer | undefined;
+  #orphanPoll: Timer | undefined;
+  readonly #timers: Timer[] = [];
+
+  constructor(options: RelayOptions, done: (failure: unknown) => void) {
+    this.#options = options;
+    this.#done = done;
+  }
+
+  start(): void {
+    const { transport, stdin, stdout, clock, signal, firstByteTimeoutMs, noAnswer } = this.#options;
+
+    this.#firstByte = clock.after(firstByteTimeoutMs, () => {
+      this.#failure ??= noAnswer();
+      this.#destroy();
+    });
+    transport.on('data', this.#fromTarget);
+    transport.on('end', this.#targetClosed);
+    transport.on('drain', this.#targetReady);
+    transport.on('error', this.#targetFailed);
+    transport.on('close', this.#transportClosed);
+
+    stdout.on('drain', this.#stdoutReady);
+    stdout.on('error', this.#stdoutClosed);
+    stdout.on('close', this.#stdoutClosed);
+
+    stdin.on('data', this.#fromStdin);
+    stdin.on('end', this.#hangUp);
+    stdin.on('error', this.#hangUp);
+    stdin.resume();
+
+    if (signal.aborted) this.#told();
+    else signal.addEventListener('abort', this.#told, { once: true });
+  }
+
+  readonly #fromTarget = (chunk: Buffer): void => {
+    if (this.#firstByte) {
+      this.#firstByte.cancel();
+      this.#firstByte = undefined;
+      this.#options.onFirstByte();
+    }
+    if (!this.#stdoutGone && !this.#options.stdout.write(chunk)) this.#options.transport.pause();
+  };
+
+  readonly #stdoutReady = (): void => {
+    this.#options.transport.resume();
+  };
+
+  /** ssh closed its reading side: a normal end (EPIPE). What still comes is read and dropped, so that the end is reached. */
+  readonly #stdoutClosed = (): void => {
+    this.#stdoutGone = true;
+    this.#options.transport.resume();
+    this.#hangUp();
+  };
+
+  readonly #fromStdin = (chunk: Buffer): void => {
+    const { transport, stdin } = this.#options;
+    if (transport.writableEnded || transport.destroyed) return;
+    if (transport.write(chunk)) return;
+    stdin.pause();
+    this.#watchForOrphan();
+  };
+
+  readonly #targetReady = (): void => {
+    this.#orphanPoll?.cancel();
+    this.#options.stdin.resume();
+  };
+
+  /** With stdin paused, a killed ssh shows nowhere: its end of file is behind bytes that the target does not take. */
+  #watchForOrphan(): void {
+    this.#orphanPoll = this.#options.clock.after(orphanPollMs, () => {
+      if (this.#options.isOrphan()) this.#destroy();
+      else this.#watchForOrphan();
+    });
+  }
+
+  readonly #targetClosed = (): void => {
+    this.#options.transport.end();
+  };
+
+  readonly #targetFailed = (error: unknown): void => {
+    // Once our side has gone, how the rest ended is of no interest to anybody.
+    if (!this.#hungUp) this.#failure ??= error;
+  };
+
+  readonly #told = (): void => {
+    this.#options.stdin.resume();
+    this.#timers.push(this.#options.clock.after(lastWordsMs, this.#hangUp));
+  };
+
+  /** Our side is done: deliver what was taken, end the session, and be gone in time. */
+  readonly #hangUp = (): void => {
+    if (this.#hungUp) return;
+    const { transport, clock } = this.#options;
+    transport.end();
+    const taken = clock.after(takenWithinMs, () => {
+      if (transport.writableLength > 0) transport.destroy();
+    });
+    this.#timers.push(taken);
+    this.#leave();
+  };
+
+  #destroy(): void {
+    this.#options.transport.destroy();
+    this.#leave();
+  }
+
+  /** The transport ends in bounded time by itself; this is the bound for the case that it does not. */
+  #leave(): void {
+    if (this.#hungUp) return;
+    this.#hungUp = true;
+    this.#firstByte?.cancel();
+    this.#firstByte = undefined;
+    this.#orphanPoll?.cancel();
+    this.#timers.push(this.#options.clock.after(goneWithinMs, () => this.#finish()));
+  }
+
+  readonly #transportClosed = (): void => {
+    // stdout is asynchronous on pipes: an empty write calls back when everything before it has gone.
+    if (this.#stdoutGone) this.#finish();
+    else this.#options.stdout.write('', () => this.#finish());
+  };
+
+  #finish(): void {
+    if (this.#finished) return;
+    this.#finished = true;
+    for (const timer of [this.#firstByte, this.#orphanPoll, ...this.#timers]) timer?.cancel();
+    const { stdin, stdout, signal } = this.#options;
+    signal.removeEventListener('abort', this.#told);
+    stdin.off('data', this.#fromStdin);
+    stdin.off('end', this.#hangUp);
+    stdin.pause();
+    stdout.off('drain', this.#stdoutReady);
+    this.#done(this.#failure);
+  }
+}
