@@ -1,0 +1,61 @@
+// npm run build: dist/, which needs nothing but Node. `dist/keyhole` is src/launcher.sh; `dist/lib/` is the program,
+// bundled and split, so that each verb loads only what it needs. Prints what it made; fails above 3 MB (issue 2).
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { join, resolve } from 'node:path';
+import { build } from 'esbuild';
+
+const top = resolve(import.meta.dirname, '..');
+const dist = join(top, 'dist');
+const lib = join(dist, 'lib');
+const fresh = join(dist, `lib.${process.pid}`);
+const stale = join(dist, `stale.${process.pid}`);
+const maxBytes = 3_000_000;
+
+/** CommonJS inside the bundle calls require, which modules have not. */
+const requireForCommonJs =
+  "import{createRequire as keyholeCreateRequire}from'node:module';const require=keyholeCreateRequire(import.meta.url);";
+
+mkdirSync(fresh, { recursive: true });
+await build({
+  absWorkingDir: top,
+  entryPoints: ['src/main.ts'],
+  outdir: fresh,
+  bundle: true,
+  splitting: true,
+  format: 'esm',
+  platform: 'node',
+  target: 'node22.12',
+  // The SDK's CommonJS can't be split: import('@aws-sdk/…') would be "not a constructor".
+  mainFields: ['module', 'main'],
+  minify: true,
+  legalComments: 'none',
+  banner: { js: requireForCommonJs },
+  // Optional native parts of ws; it does without.
+  external: ['bufferutil', 'utf-8-validate'],
+  logLevel: 'warning',
+});
+writeFileSync(join(fresh, 'package.json'), '{"type":"module"}\n');
+// Swapped in whole: somebody may be starting dist/keyhole right now.
+if (existsSync(lib)) renameSync(lib, stale);
+renameSync(fresh, lib);
+rmSync(stale, { recursive: true, force: true });
+copyFileSync(join(top, 'src/launcher.sh'), join(dist, 'keyhole'));
+chmodSync(join(dist, 'keyhole'), 0o755);
+
+const files = [join(dist, 'keyhole'), ...readdirSync(lib).map((name) => join(lib, name))];
+const bytes = files.reduce((sum, file) => sum + statSync(file).size, 0);
+process.stdout.write(`dist: ${files.length} files, ${(bytes / 1e6).toFixed(2)} MB\n`);
+if (bytes > maxBytes) {
+  process.stderr.write(`build: dist is larger than ${maxBytes / 1e6} MB\n`);
+  process.exitCode = 1;
+}

@@ -1,0 +1,56 @@
+#!/bin/sh
+# keyhole: finds Node.js and becomes it. One process, and no other is started on the way: ssh waits for this.
+# POSIX sh (dash, bash, busybox). Order of search: KEYHOLE_NODE, installed beside, a checkout's own, PATH.
+
+self=$0
+while [ -h "$self" ]; do
+  link=$(readlink "$self") || break
+  case $link in
+    /*) self=$link ;;
+    *) self=${self%/*}/$link ;;
+  esac
+done
+case $self in
+  */*) dir=${self%/*} ;;
+  *) dir=. ;;
+esac
+
+# Every NODE_* can break us: NODE_OPTIONS with a preload that prints (VS Code sets one), NODE_DEBUG, a stale
+# NODE_CHANNEL_FD. Only the extra certificate authorities are meant for us.
+newline='
+'
+ifs=$IFS
+IFS=$newline
+set -f
+for line in $(export -p); do
+  case $line in
+    'export NODE_'* | 'declare -x NODE_'*) ;;
+    *) continue ;;
+  esac
+  variable=${line#export }
+  variable=${variable#declare -x }
+  variable=${variable%%=*}
+  case $variable in
+    NODE_EXTRA_CA_CERTS | *[!A-Za-z0-9_]*) ;;
+    *) unset "$variable" ;;
+  esac
+done
+set +f
+IFS=$ifs
+
+node=${KEYHOLE_NODE-}
+if [ -z "$node" ]; then
+  node=node
+  for candidate in "$dir/node/bin/node" "$dir/node" "$dir/../lib/keyhole/node/bin/node" "$dir/../node_modules/.bin/node"; do
+    if [ -f "$candidate" ] && [ -x "$candidate" ]; then
+      node=$candidate
+      break
+    fi
+  done
+fi
+if ! command -v "$node" >/dev/null 2>&1; then
+  echo "keyhole: there is no Node.js: ${KEYHOLE_NODE:-node is not on PATH}" >&2
+  echo 'keyhole: hint: install Node.js 22.12 or newer, or let KEYHOLE_NODE name it' >&2
+  exit 1
+fi
+exec "$node" "$dir/lib/main.js" "$@"
