@@ -1,0 +1,160 @@
+// What is said on the local socket, with the checks that each receiver makes (PROTOCOL.md, "The control socket").
+import { KeyholeError, ProtocolError } from '../errors.ts';
+
+/** Raised whenever a peer of the former number could not understand us. */
+export const protocolVersion = 1;
+
+export interface Hello {
+  protocol: number;
+  /** The program's version, `major.minor.patch`. */
+  version: string;
+  pid: number;
+}
+
+/** Who asks, and in which surroundings: AWS settings are the caller's own (design.md section 4). */
+export interface Caller {
+  env: Record<string, string>;
+  cwd: string;
+  pid: number;
+  /** The process that started the helper: ssh, as a rule. */
+  parentPid: number;
+}
+
+export interface OpenRequest {
+  host: string;
+  port: string;
+  user?: string;
+  /** How the caller will take the socket over: by passing it to ssh, or by relaying with a `go` before. */
+  handover: 'fd' | 'relay';
+  /** Settings given as flags, by flag name. */
+  flags: Record<string, string>;
+  caller: Caller;
+  /** Path of the caller's own ssh-agent, if it has one. */
+  upstreamAgent?: string;
+}
+
+/** What a `progress` says; the first one tells how long the caller has to wait at most. */
+export interface Progress {
+  text: string;
+  deadlineMs?: number;
+}
+
+export interface RetireRequest {
+  /** `drain`: no new tunnels, the old ones finish. `stop`: they are ended. */
+  how: 'drain' | 'stop';
+  reason: string;
+}
+
+export interface ErrorBody {
+  code: string;
+  message: string;
+  hint?: string;
+  exitStatus: 1 | 2;
+}
+
+export function parseHello(body: Record<string, unknown>): Hello {
+  return { protocol: integer(body, 'protocol'), version: text(body, 'version', 64), pid: integer(body, 'pid') };
+}
+
+export function parseOpenRequest(body: Record<string, unknown>): OpenRequest {
+  const handover = text(body, 'handover', 8);
+  if (handover !== 'fd' && handover !== 'relay') throw wrong('handover');
+  const user = optionalText(body, 'user', 256);
+  const upstreamAgent = optionalText(body, 'upstreamAgent', 4096);
+  return {
+    host: text(body, 'host', 1024),
+    port: text(body, 'port', 16),
+    ...(user !== undefined && { user }),
+    handover,
+    flags: texts(body, 'flags'),
+    caller: parseCaller(object(body, 'caller')),
+    ...(upstreamAgent !== undefined && { upstreamAgent }),
+  };
+}
+
+function parseCaller(body: Record<string, unknown>): Caller {
+  return {
+    env: texts(body, 'env'),
+    cwd: text(body, 'cwd', 4096),
+    pid: integer(body, 'pid'),
+    parentPid: integer(body, 'parentPid'),
+  };
+}
+
+export function parseProgress(body: Record<string, unknown>): Progress {
+  const deadlineMs = body.deadlineMs === undefined ? undefined : integer(body, 'deadlineMs');
+  return { text: text(body, 'text', 1024), ...(deadlineMs !== undefined && { deadlineMs }) };
+}
+
+export function parseRetireRequest(body: Record<string, unknown>): RetireRequest {
+  const how = text(body, 'how', 8);
+  if (how !== 'drain' && how !== 'stop') throw wrong('how');
+  return { how, reason: text(body, 'reason', 256) };
+}
+
+export function errorBody(error: KeyholeError): ErrorBody {
+  return {
+    code: error.code,
+    message: error.message,
+    exitStatus: error.exitStatus,
+    ...(error.hint !== undefined && { hint: error.hint }),
+  };
+}
+
+/** An error that came over the socket, for whoever has to show it. */
+export class ReportedError extends KeyholeError {
+  readonly #exitStatus: 1 | 2;
+
+  constructor({ code, message, hint, exitStatus }: ErrorBody) {
+    super(code, message, hint === undefined ? {} : { hint });
+    this.#exitStatus = exitStatus;
+  }
+
+  override get exitStatus(): 1 | 2 {
+    return this.#exitStatus;
+  }
+}
+
+export function parseError(body: Record<string, unknown>): ReportedError {
+  const hint = optionalText(body, 'hint', 4096);
+  return new ReportedError({
+    code: text(body, 'code', 64),
+    message: text(body, 'message', 4096),
+    ...(hint !== undefined && { hint }),
+    exitStatus: body.exitStatus === 2 ? 2 : 1,
+  });
+}
+
+function text(body: Record<string, unknown>, key: string, maxLength: number): string {
+  const value = body[key];
+  if (typeof value !== 'string' || value.length > maxLength) throw wrong(key);
+  return value;
+}
+
+function optionalText(body: Record<string, unknown>, key: string, maxLength: number): string | undefined {
+  return body[key] === undefined ? undefined : text(body, key, maxLength);
+}
+
+function integer(body: Record<string, unknown>, key: string): number {
+  const value = body[key];
+  if (!Number.isSafeInteger(value) || (value as number) < 0) throw wrong(key);
+  return value as number;
+}
+
+function object(body: Record<string, unknown>, key: string): Record<string, unknown> {
+  const value = body[key];
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw wrong(key);
+  return value as Record<string, unknown>;
+}
+
+function texts(body: Record<string, unknown>, key: string): Record<string, string> {
+  const value = object(body, key);
+  if (!Object.values(value).every((item) => typeof item === 'string')) throw wrong(key);
+  return value as Record<string, string>;
+}
+
+function wrong(key: string): ProtocolError {
+  return new ProtocolError('control-message', `the peer on the control socket sent no proper ${key}`, {
+    side: 'remote',
+  });
+}

@@ -1,0 +1,52 @@
+// Starts a daemon process that outlives whoever starts it: not killed with the cron job, editor or login session
+// that happened to need a tunnel first (design.md section 4).
+import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+
+/**
+ * What the daemon inherits. Nothing of AWS: each caller's settings are resolved in its own surroundings, and a profile
+ * of the first caller must not reach the second. No secrets either: /proc shows a process's environment to its user.
+ */
+const inherited =
+  /^(?:HOME|PATH|USER|LOGNAME|SHELL|LANG|LC_[A-Z]+|TZ|TMPDIR|XDG_[A-Z_]+|KEYHOLE_[A-Z_]+|DBUS_SESSION_BUS_ADDRESS|SSL_CERT_FILE|SSL_CERT_DIR|NODE_EXTRA_CA_CERTS)$/;
+
+export function daemonEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(env).filter(([name]) => inherited.test(name)));
+}
+
+/** The command that runs this program again, with the same Node and the same bundle. */
+function ownCommand(args: string[]): [string, string[]] {
+  return [process.execPath, [process.argv[1]!, ...args]];
+}
+
+/** Starts the daemon that listens on the control socket. Its readiness is seen by connecting. */
+export function spawnDaemon(env: NodeJS.ProcessEnv): void {
+  const [node, args] = ownCommand(['daemon', 'run']);
+  // In a scope of its own it does not die with the session or service that we are part of.
+  const [command, commandArgs] = hasUserManager(env)
+    ? ['systemd-run', ['--user', '--scope', '--quiet', '--collect', '--', node, ...args]]
+    : [node, args];
+  const child = detached(command, commandArgs, env, ['ignore', 'ignore', 'ignore']);
+  child.on('error', () => {}); // seen by the daemon not being there
+  child.unref();
+}
+
+/**
+ * Starts a daemon for one connection, which is the returned child's fd 3: for where no daemon can listen. It writes no
+ * file and ends with its tunnel.
+ */
+export function spawnPrivateDaemon(env: NodeJS.ProcessEnv): ChildProcess {
+  const [node, args] = ownCommand(['daemon', 'run', '--private']);
+  return detached(node, args, env, ['ignore', 'ignore', 'ignore', 'pipe']);
+}
+
+function detached(command: string, args: string[], env: NodeJS.ProcessEnv, stdio: ('ignore' | 'pipe')[]): ChildProcess {
+  return spawn(command, args, { detached: true, cwd: '/', env: daemonEnvironment(env), stdio });
+}
+
+/** systemd's user manager, where `systemd-run --user` works (sd_booted(3), and the manager's private socket). */
+function hasUserManager(env: NodeJS.ProcessEnv): boolean {
+  const runtime = env.XDG_RUNTIME_DIR;
+  return runtime !== undefined && existsSync('/run/systemd/system') && existsSync(join(runtime, 'systemd', 'private'));
+}

@@ -1,0 +1,56 @@
+// A folder that only its owner can enter, for sockets that whoever can open them may use as the owner.
+import { lstatSync, mkdirSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { KeyholeError } from './errors.ts';
+
+/**
+ * Makes the folder (0700) if it is missing, and refuses one that is not ours alone.
+ * @throws KeyholeError `unsafe-folder`, `no-folder`
+ */
+export function ensurePrivateFolder(path: string): void {
+  try {
+    // Parents that are missing are made private too: `~/.ssh` has to be.
+    mkdirSync(path, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    throw new KeyholeError('no-folder', `cannot make the folder ${path}: ${(error as NodeJS.ErrnoException).code}`, {
+      hint: 'a folder elsewhere can be named with KEYHOLE_RUNTIME_DIR',
+      cause: error,
+    });
+  }
+  assertPrivateFolder(path);
+}
+
+/** @throws KeyholeError `unsafe-folder` where it is a link, somebody else's, or open to others; `no-folder` */
+export function assertPrivateFolder(path: string): void {
+  let status: ReturnType<typeof lstatSync>;
+  try {
+    status = lstatSync(path)!;
+  } catch (error) {
+    throw new KeyholeError('no-folder', `cannot look at the folder ${path}: ${(error as NodeJS.ErrnoException).code}`, {
+      cause: error,
+    });
+  }
+  const problem = !status.isDirectory()
+    ? 'is not a folder (a symbolic link is not followed)'
+    : status.uid !== process.geteuid?.()
+      ? `belongs to uid ${status.uid}, not to you`
+      : status.mode & 0o077
+        ? `is open to others (mode ${(status.mode & 0o777).toString(8).padStart(4, '0')})`
+        : undefined;
+  if (problem === undefined) return;
+  throw new KeyholeError('unsafe-folder', `${path} ${problem}, so keyhole does not use it`, {
+    hint: `make it yours alone: chmod 700 ${dirname(path) === '/' ? path : JSON.stringify(path)}`,
+  });
+}
+
+/** Longest path of a unix socket that Linux (108) and macOS (104) both take, with its final NUL. */
+export const maxSocketPath = 103;
+
+/** @throws KeyholeError `socket-path` */
+export function assertSocketPath(path: string): void {
+  const length = Buffer.byteLength(path);
+  if (length <= maxSocketPath) return;
+  throw new KeyholeError('socket-path', `the socket path ${path} has ${length} bytes, more than ${maxSocketPath}`, {
+    hint: 'choose a shorter folder with KEYHOLE_RUNTIME_DIR',
+  });
+}
