@@ -9,7 +9,8 @@ export interface CallContext {
   /** `StartSession` */
   operation: string;
   region: string;
-  profile: string;
+  /** Where the credentials come from; undefined for keys in the environment. */
+  profile: string | undefined;
   /** Instance or node, where the call names one. */
   target?: string | undefined;
   document?: string | undefined;
@@ -50,7 +51,7 @@ export function adviseAwsError(error: unknown, context: CallContext): KeyholeErr
 
 /** AWS answered with an error. */
 function answerAdvice(error: SdkError, context: CallContext): Advice {
-  const { operation, region, profile } = context;
+  const { operation, region } = context;
   const target = context.target ?? 'the session';
   const status = error.$metadata?.httpStatusCode ?? 0;
   const name = error.name ?? '';
@@ -58,7 +59,7 @@ function answerAdvice(error: SdkError, context: CallContext): Advice {
     case 'TargetNotConnected':
       return {
         code: 'target-not-connected',
-        message: `${target} is not connected to Systems Manager in ${region} (profile ${profile})`,
+        message: `${target} is not connected to Systems Manager in ${region} (credentials ${source(context)})`,
         hint: 'is it running, in this region and account, with the SSM agent up and a role with AmazonSSMManagedInstanceCore?',
       };
     case 'AccessDeniedException':
@@ -77,8 +78,8 @@ function answerAdvice(error: SdkError, context: CallContext): Advice {
     case 'TokenRefreshRequired':
       return {
         code: 'credentials-expired',
-        message: `the AWS credentials (profile ${profile}) have expired`,
-        hint: `log in again, for example with aws sso login --profile ${profile}`,
+        message: `the AWS credentials ${source(context)} have expired`,
+        hint: `get new ones${context.profile === undefined ? '' : `, for example with aws sso login --profile ${context.profile}`}`,
       };
     case 'UnrecognizedClientException':
     case 'InvalidClientTokenId':
@@ -87,8 +88,8 @@ function answerAdvice(error: SdkError, context: CallContext): Advice {
     case 'OptInRequired':
       return {
         code: 'credentials-invalid',
-        message: `AWS in ${region} does not know the credentials (profile ${profile})`,
-        hint: `aws sts get-caller-identity --profile ${profile} must work; is the region enabled in this account?`,
+        message: `AWS in ${region} does not know the credentials ${source(context)}`,
+        hint: 'does aws sts get-caller-identity work with them, and is the region enabled in this account?',
       };
     case 'InvalidSignatureException':
     case 'SignatureDoesNotMatch':
@@ -136,7 +137,7 @@ function accessDenied(error: SdkError, context: CallContext): Advice {
           : ['', ` on ${resource}`];
   return {
     code: `access-denied${what[0]}`,
-    message: `AWS denies ${clean(action)}${clean(what[1]!)} to ${clean(user ?? `profile ${context.profile}`)}${explicit}`,
+    message: `AWS denies ${clean(action)}${clean(what[1]!)} to ${clean(user ?? `the credentials ${source(context)}`)}${explicit}`,
     hint: `its policy must allow ${clean(action)} on ${clean(resource ?? 'both the instance and the session document')}`,
   };
 }
@@ -149,7 +150,7 @@ function signatureRefused(error: SdkError, context: CallContext): Advice {
   if (!skewed) {
     return {
       code: 'credentials-invalid',
-      message: `AWS refuses the signature made with the credentials (profile ${context.profile})`,
+      message: `AWS refuses the signature made with the credentials ${source(context)}`,
       hint: 'the secret access key does not belong to the access key id',
     };
   }
@@ -163,7 +164,7 @@ function signatureRefused(error: SdkError, context: CallContext): Advice {
 }
 
 /** There was nothing to sign with. */
-function credentialsAdvice(error: SdkError, { profile }: CallContext): Advice | undefined {
+function credentialsAdvice(error: SdkError, { profile = 'default' }: CallContext): Advice | undefined {
   const text = error.message ?? '';
   if (!/CredentialsProviderError|TokenProviderError|CredentialsError/.test(error.name ?? '')) return undefined;
   if (/\bSSO\b|sso_|aws sso login|Token is expired/.test(text)) {
@@ -234,6 +235,10 @@ function networkAdvice(error: SdkError, context: CallContext): Advice | undefine
     };
   }
   return undefined;
+}
+
+function source({ profile }: CallContext): string {
+  return profile === undefined ? 'from the environment' : `of profile ${profile}`;
 }
 
 /** AWS's text, one printable line of bounded length. */

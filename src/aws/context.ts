@@ -9,7 +9,7 @@ import { ConfigError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { version } from '../version.ts';
 import { adviseAwsError } from './advice.ts';
-import { credentialProvider } from './credentials.ts';
+import { findCredentials } from './credentials.ts';
 import { type AwsProfile, findProfile, findRegion } from './profile.ts';
 import { upgradeSigner } from './sign.ts';
 import type { Credentials, SsmApi, UpgradeSigner } from './ssm-api.ts';
@@ -50,10 +50,11 @@ export async function openAws({
   const profile = await findProfile(wantedProfile);
   const region = findRegion(wantedRegion, profile);
   const ca = await readCaBundle(profile);
+  const source = findCredentials(profile);
   const client = new SSMClient({
     region,
     profile: profile.name,
-    credentials: credentialProvider(profile),
+    credentials: source.provider,
     customUserAgent: [['keyhole', version]],
     maxAttempts: 1, // retry.ts repeats
     logger: { trace() {}, debug() {}, info() {}, warn() {}, error() {} },
@@ -67,12 +68,12 @@ export async function openAws({
   });
   const credentials = () =>
     client.config.credentials().catch((error: unknown) => {
-      throw adviseAwsError(error, { service: 'ssm', operation: 'credentials', region, profile: profile.name });
+      throw adviseAwsError(error, { service: 'ssm', operation: 'credentials', region, profile: source.profile });
     });
   return {
     profile: profile.name,
     region,
-    ssm: ssmClient({ client, region, profile: profile.name, clock, log }),
+    ssm: ssmClient({ client, region, profile: source.profile, clock, log }),
     // The SDK learns the offset of our clock from the Date header of every answer.
     signer: upgradeSigner({ region, credentials, awsTime: () => clock.wallTime() + client.config.systemClockOffset }),
     ca,

@@ -17,9 +17,17 @@ const credentialKeys = [
   'login_session',
 ];
 
-/** The provider to give to an SDK client, which caches what it returns and asks again before it expires. */
-export function credentialProvider(profile: AwsProfile) {
-  if (!profile.explicit && process.env.AWS_ACCESS_KEY_ID && process.env.AWS_SECRET_ACCESS_KEY) return fromEnv();
-  if (credentialKeys.some((key) => profile.values[key])) return fromIni({ profile: profile.name });
-  return fromNodeProviderChain({ profile: profile.name });
+export interface CredentialSource {
+  /** Undefined for keys in the environment. */
+  profile: string | undefined;
+  /** To be given to an SDK client, which caches what it returns and asks again before it expires. */
+  provider: ReturnType<typeof fromEnv>;
+}
+
+export function findCredentials({ name, explicit, values }: AwsProfile): CredentialSource {
+  if (!explicit && process.env.AWS_ACCESS_KEY_ID && process.env.AWS_SECRET_ACCESS_KEY) {
+    return { profile: undefined, provider: fromEnv() };
+  }
+  const isSource = credentialKeys.some((key) => values[key]);
+  return { profile: name, provider: isSource ? fromIni({ profile: name }) : fromNodeProviderChain({ profile: name }) };
 }

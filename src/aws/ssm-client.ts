@@ -18,8 +18,8 @@ import type { SessionHandle, SsmApi } from './ssm-api.ts';
 export interface SsmClientOptions {
   client: SSMClient;
   region: string;
-  /** For messages. */
-  profile: string;
+  /** For messages: where the credentials come from; undefined for keys in the environment. */
+  profile: string | undefined;
   clock: Clock;
   log: Log;
 }
