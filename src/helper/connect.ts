@@ -36,8 +36,8 @@ export async function connectDaemon(options: ConnectOptions): Promise<ControlLin
     for (;;) {
       options.signal.throwIfAborted();
       const link = await greet(path);
-      if (link !== undefined) return link;
-      if (release === undefined) {
+      if (link instanceof ControlLink) return link;
+      if (link === 'absent' && release === undefined) {
         release = takeStartLock(join(options.sshDir, 'start.lock'));
         if (release !== undefined) spawnDaemon(options.env);
       }
@@ -54,7 +54,7 @@ export async function findDaemon(sshDir: string): Promise<{ link: ControlLink; h
   const path = controlSocketPath(sshDir);
   assertSocketPath(path);
   const socket = await connect(path);
-  if (socket === undefined) return undefined;
+  if (typeof socket === 'string') return undefined;
   const link = new ControlLink(socket);
   return { link, hello: await exchangeHello(link) };
 }
@@ -70,9 +70,9 @@ export async function exchangeHello(link: ControlLink): Promise<Hello> {
 }
 
 /** A link to a daemon that will do; one that is older is asked to finish what it has and make room. */
-async function greet(path: string): Promise<ControlLink | undefined> {
+async function greet(path: string): Promise<ControlLink | 'absent' | 'busy'> {
   const socket = await connect(path);
-  if (socket === undefined) return undefined;
+  if (typeof socket === 'string') return socket;
   const link = new ControlLink(socket);
   try {
     const hello = await exchangeHello(link);
@@ -84,10 +84,10 @@ async function greet(path: string): Promise<ControlLink | undefined> {
     if (!(error instanceof KeyholeError)) throw error;
   }
   socket.destroy();
-  return undefined;
+  return 'absent';
 }
 
-function connect(path: string): Promise<Socket | undefined> {
+function connect(path: string): Promise<Socket | 'absent' | 'busy'> {
   return new Promise((resolve, reject) => {
     const socket = connectSocket({ path, allowHalfOpen: true });
     socket.once('connect', () => {
@@ -95,8 +95,10 @@ function connect(path: string): Promise<Socket | undefined> {
       resolve(socket);
     });
     socket.once('error', (error: NodeJS.ErrnoException) => {
-      // Refused: a socket that a killed daemon left behind. EAGAIN: its backlog is full, so it lives.
-      if (['ENOENT', 'ECONNREFUSED', 'EAGAIN', 'ECONNRESET'].includes(error.code ?? '')) resolve(undefined);
+      // Refused: a socket that a killed daemon left behind.
+      if (error.code === 'ENOENT' || error.code === 'ECONNREFUSED') resolve('absent');
+      // Its backlog is full, or it ends just now.
+      else if (error.code === 'EAGAIN' || error.code === 'ECONNRESET') resolve('busy');
       else reject(new KeyholeError('daemon-connect', `cannot connect to ${path}: ${error.code}`, { cause: error }));
     });
   });

@@ -1,0 +1,22 @@
+// What a daemon is made of: the long-lived things that tunnels share.
+import type { AwsContexts } from '../aws/contexts.ts';
+import type { Clock } from '../clock.ts';
+import type { OpenRequest } from '../control/message.ts';
+import type { KeyholeError } from '../errors.ts';
+import type { KeyPush } from '../keypush/key-push.ts';
+import type { Log } from '../log.ts';
+import type { Keyring } from '../agent/keyring.ts';
+import type { PayloadMemory } from '../ssm/transport.ts';
+import type { AgentSockets } from './agent-sockets.ts';
+
+export interface DaemonParts {
+  clock: Clock;
+  log: Log;
+  aws: AwsContexts;
+  keyring: Keyring;
+  keyPush: KeyPush;
+  /** Undefined where no socket can be made. */
+  agents: AgentSockets | undefined;
+  payloadMemory: PayloadMemory;
+  recordFailure(where: OpenRequest, error: KeyholeError): void;
+}

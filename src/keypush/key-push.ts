@@ -1,0 +1,126 @@
+// Gets the daemon's public key onto an instance for its minute, once for however many connections ask (parallel logins
+// are throttled otherwise). It knows when a push was made and shares it; how it is made is the pusher's business.
+import type { Clock } from '../clock.ts';
+import { KeyholeError } from '../errors.ts';
+import type { Log } from '../log.ts';
+
+/** Makes the key valid for the user on the target, now, for `validMs`. @throws KeyholeError */
+export interface Pusher {
+  push(publicKey: string, user: string, signal: AbortSignal): Promise<void>;
+  /** How long AWS or the target keep the key (60 s for SendSSHPublicKey, protocol.md 9.6). */
+  readonly validMs: number;
+}
+
+export interface PushRequest {
+  /** Names target and account: pushes with the same name, user and key are one. */
+  target: string;
+  user: string;
+  /** One line, `ssh-ed25519 AAAA…`. */
+  publicKey: string;
+  pusher: Pusher;
+}
+
+export interface PushState {
+  target: string;
+  user: string;
+  state: 'pending' | 'pushed' | 'failed';
+  /** Wall time of the last change, ms since 1970. */
+  at: number;
+  error?: KeyholeError;
+}
+
+interface Push extends PushState {
+  publicKey: string;
+  /** On the clock: how long the key is accepted; or, of a push that failed, how long its failure is shared. */
+  validUntil: number;
+  done: Promise<void>;
+}
+
+/** A push that has this much of its time left serves a new connection: one push per 50 s (of SendSSHPublicKey's 60). */
+const freshMs = 10_000;
+/** And this much must be left when a client is about to log in with it. */
+const loginMs = 20_000;
+/** A refused push is not tried again for connections that come together. */
+const refusedMs = 2_000;
+/** States kept for `status`. */
+const maxStates = 500;
+
+export class KeyPush {
+  readonly #clock: Clock;
+  readonly #log: Log;
+  readonly #pushes = new Map<string, Push>();
+  readonly #stop = new AbortController();
+
+  constructor(clock: Clock, log: Log) {
+    this.#clock = clock;
+    this.#log = log;
+  }
+
+  /** At the time of the connection, beside the opening of the tunnel. Never rejects: the user's own keys may do. */
+  begin(request: PushRequest): void {
+    void this.#ensure(request, freshMs).done.catch(() => {});
+  }
+
+  /** Before a client is offered the key. @throws KeyholeError why it was not pushed */
+  async readyToLogIn(request: PushRequest): Promise<void> {
+    await this.#ensure(request, loginMs).done;
+  }
+
+  states(): PushState[] {
+    return [...this.#pushes.values()].map(({ target, user, state, at, error }) => ({
+      target,
+      user,
+      state,
+      at,
+      ...(error && { error }),
+    }));
+  }
+
+  /** Gives up what is under way. */
+  close(): void {
+    this.#stop.abort();
+  }
+
+  #ensure(request: PushRequest, leftMs: number): Push {
+    const name = `${request.user}@${request.target}`;
+    const known = this.#pushes.get(name);
+    if (known !== undefined && known.publicKey === request.publicKey) {
+      const now = this.#clock.now();
+      if (known.state === 'pending') return known;
+      if (now < (known.state === 'failed' ? known.validUntil : known.validUntil - leftMs)) return known;
+    }
+    const push: Push = {
+      target: request.target,
+      user: request.user,
+      publicKey: request.publicKey,
+      state: 'pending',
+      at: this.#clock.wallTime(),
+      validUntil: 0,
+      done: Promise.resolve(),
+    };
+    push.done = this.#push(request, push);
+    this.#pushes.delete(name); // the newest is the last
+    this.#pushes.set(name, push);
+    if (this.#pushes.size > maxStates) this.#pushes.delete(this.#pushes.keys().next().value!);
+    return push;
+  }
+
+  async #push({ pusher, publicKey, user, target }: PushRequest, push: Push): Promise<void> {
+    // The key's time runs from when AWS took it, at the earliest now.
+    const started = this.#clock.now();
+    try {
+      await pusher.push(publicKey, user, this.#stop.signal);
+      push.state = 'pushed';
+      push.validUntil = started + pusher.validMs;
+      this.#log('info', 'key pushed', { target, user });
+    } catch (error) {
+      push.state = 'failed';
+      push.error = error instanceof KeyholeError ? error : new KeyholeError('push-failed', String(error));
+      push.validUntil = this.#clock.now() + refusedMs;
+      this.#log('error', 'key push failed', { target, user, code: push.error.code, why: push.error.message });
+      throw push.error;
+    } finally {
+      push.at = this.#clock.wallTime();
+    }
+  }
+}
