@@ -10,7 +10,7 @@ import type { Log } from '../log.ts';
 import { version } from '../version.ts';
 import { adviseAwsError } from './advice.ts';
 import { findCredentials } from './credentials.ts';
-import { type AwsProfile, findProfile, findRegion } from './profile.ts';
+import { type AwsProfile, findProfile, findRegion, findSsmEndpoint } from './profile.ts';
 import { upgradeSigner } from './sign.ts';
 import type { Credentials, SsmApi, UpgradeSigner } from './ssm-api.ts';
 import { ssmClient } from './ssm-client.ts';
@@ -40,7 +40,7 @@ export interface AwsContext {
 const connectTimeoutMs = 5_000;
 const answerTimeoutMs = 10_000;
 
-/** @throws ConfigError `no-region`, `profile-unknown`, `bad-ca-bundle`; credentials are not asked for yet. */
+/** @throws ConfigError `no-region`, `profile-unknown`, `bad-endpoint`, `bad-ca-bundle`; credentials are not asked for yet. */
 export async function openAws({
   profile: wantedProfile,
   region: wantedRegion,
@@ -50,10 +50,13 @@ export async function openAws({
   const profile = await findProfile(wantedProfile);
   const region = findRegion(wantedRegion, profile);
   const ca = await readCaBundle(profile);
+  const endpoint = findSsmEndpoint(profile);
   const source = findCredentials(profile);
   const client = new SSMClient({
     region,
     profile: profile.name,
+    ...(endpoint !== undefined && { endpoint }),
+    ignoreConfiguredEndpointUrls: true,
     credentials: source.provider,
     customUserAgent: [['keyhole', version]],
     maxAttempts: 1, // retry.ts repeats

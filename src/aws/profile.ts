@@ -1,4 +1,4 @@
-// Which profile and which region hold, as AWS tools find them: what was said explicitly, then the environment,
+// Which profile, region and endpoint hold, as AWS tools find them: what was said explicitly, then the environment,
 // then the shared files. Reads the process's environment, as the SDK itself does.
 import { parseKnownFiles } from '@smithy/core/config';
 import { ConfigError } from '../errors.ts';
@@ -10,19 +10,27 @@ export interface AwsProfile {
   /** Said explicitly (a host's suffix): wins over keys in the environment, as `--profile` does with AWS tools. */
   explicit: boolean;
   /** What the shared files say under that name. */
-  values: Record<string, string | undefined>;
+  values: Section;
+  /** What the `services` section says that the profile refers to. */
+  services: Section;
 }
+
+type Section = Record<string, string | undefined>;
 
 /** @throws ConfigError `profile-unknown` */
 export async function findProfile(explicit: string | undefined): Promise<AwsProfile> {
   const profiles = await parseKnownFiles({});
   const fromEnv = process.env.AWS_PROFILE || process.env.AWS_DEFAULT_PROFILE;
   const wanted = explicit ?? fromEnv;
-  if (wanted === undefined) return { name: 'default', explicit: false, values: profiles.default ?? {} };
+  if (wanted === undefined) return { name: 'default', explicit: false, ...sections('default', profiles) };
   const name = explicit === undefined ? wanted : (matchName(wanted, Object.keys(profiles)) ?? wanted);
-  const values = profiles[name];
-  if (values === undefined && name !== 'default') throw unknownProfile(name, Object.keys(profiles));
-  return { name, explicit: explicit !== undefined, values: values ?? {} };
+  if (profiles[name] === undefined && name !== 'default') throw unknownProfile(name, Object.keys(profiles));
+  return { name, explicit: explicit !== undefined, ...sections(name, profiles) };
+}
+
+function sections(name: string, files: Record<string, Section>): Pick<AwsProfile, 'values' | 'services'> {
+  const values = files[name] ?? {};
+  return { values, services: files[`services.${values.services}`] ?? {} };
 }
 
 /** ssh lower-cases the host name before it puts it in for `%h`, so a suffix may only match in lower case. */
@@ -47,5 +55,20 @@ export function findRegion(explicit: string | undefined, profile: AwsProfile): s
   if (region !== undefined) throw new ConfigError('no-region', `${JSON.stringify(region)} is not an AWS region`);
   throw new ConfigError('no-region', 'no AWS region is set', {
     hint: 'name it in the host (i-….eu-west-1), in AWS_REGION, or with aws configure set region',
+  });
+}
+
+/**
+ * Where SSM is called, if not where AWS has it (AWS SDKs and Tools Reference Guide, "Service-specific endpoints").
+ * The SDK's own search knows AWS_PROFILE only, and so would take another profile's endpoint for one named explicitly.
+ */
+export function findSsmEndpoint({ values, services }: AwsProfile): string | undefined {
+  const ignored = process.env.AWS_IGNORE_CONFIGURED_ENDPOINT_URLS || values.ignore_configured_endpoint_urls;
+  if (ignored?.toLowerCase() === 'true') return undefined;
+  const { AWS_ENDPOINT_URL_SSM: ofService, AWS_ENDPOINT_URL: ofAll } = process.env;
+  const url = ofService || ofAll || services['ssm.endpoint_url'] || values.endpoint_url;
+  if (url === undefined || /^https?:$/.test(URL.parse(url)?.protocol ?? '')) return url;
+  throw new ConfigError('bad-endpoint', `${JSON.stringify(url)} is set as AWS endpoint and is not a URL`, {
+    hint: 'see AWS_ENDPOINT_URL_SSM, AWS_ENDPOINT_URL and endpoint_url of the profile',
   });
 }

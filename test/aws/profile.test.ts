@@ -1,5 +1,5 @@
 import t from 'tap';
-import { findProfile, findRegion } from '../../src/aws/profile.ts';
+import { findProfile, findRegion, findSsmEndpoint } from '../../src/aws/profile.ts';
 import { useAwsSettings } from './aws-files.ts';
 
 const config = `
@@ -60,4 +60,34 @@ t.test('no region is an error that says where to name one, and a bad one never b
   t.throws(() => findRegion(undefined, profile), { code: 'no-region', hint: /AWS_REGION/ });
   process.env.AWS_REGION = 'evil.example/#';
   t.throws(() => findRegion(undefined, profile), { code: 'no-region', message: /evil/ });
+});
+
+t.test('the endpoint is that of the environment, else of the service, else of the profile', async (t) => {
+  const config = `
+[profile p]
+services = mine
+endpoint_url = http://all.example
+[profile q]
+endpoint_url = not a url
+[services mine]
+ssm =
+  endpoint_url = http://ssm.example
+`;
+  useAwsSettings(
+    t,
+    { config },
+    { AWS_ENDPOINT_URL: 'http://env.example', AWS_ENDPOINT_URL_SSM: 'http://env-ssm.example' },
+  );
+  const profile = await findProfile('p');
+  t.equal(findSsmEndpoint(profile), 'http://env-ssm.example');
+  delete process.env.AWS_ENDPOINT_URL_SSM;
+  t.equal(findSsmEndpoint(profile), 'http://env.example');
+  delete process.env.AWS_ENDPOINT_URL;
+  t.equal(findSsmEndpoint(profile), 'http://ssm.example');
+  t.equal(findSsmEndpoint({ ...profile, services: {} }), 'http://all.example');
+  process.env.AWS_IGNORE_CONFIGURED_ENDPOINT_URLS = 'true';
+  t.equal(findSsmEndpoint(profile), undefined);
+  delete process.env.AWS_IGNORE_CONFIGURED_ENDPOINT_URLS;
+  const bad = await findProfile('q');
+  t.throws(() => findSsmEndpoint(bad), { code: 'bad-endpoint', message: /not a url/ });
 });
