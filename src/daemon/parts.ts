@@ -1,11 +1,12 @@
 // What a daemon is made of: the long-lived things that tunnels share.
+
+import type { Keyring } from '../agent/keyring.ts';
 import type { AwsContexts } from '../aws/contexts.ts';
 import type { Clock } from '../clock.ts';
 import type { OpenRequest } from '../control/message.ts';
 import type { KeyholeError } from '../errors.ts';
 import type { KeyPush } from '../keypush/key-push.ts';
 import type { Log } from '../log.ts';
-import type { Keyring } from '../agent/keyring.ts';
 import type { PayloadMemory } from '../ssm/transport.ts';
 import type { AgentSockets } from './agent-sockets.ts';
 

@@ -2,7 +2,6 @@
 // it and nothing else. The order of a connection's steps is this file's.
 import type { Socket } from 'node:net';
 import type { AwsContext } from '../aws/context.ts';
-import type { Clock } from '../clock.ts';
 import { loadSettings } from '../config.ts';
 import { FrameType } from '../control/frame.ts';
 import { type ControlLink, expectFrame } from '../control/link.ts';

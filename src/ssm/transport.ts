@@ -32,6 +32,14 @@ export interface SsmTransportOptions extends SessionOptions {
   /** How long a cut session is tried to be resumed. */
   resumeTimeoutMs: number;
   payloadMemory: PayloadMemory;
+  notes?: SessionNotes;
+}
+
+/** Told of every session that exists at AWS and of its end, so that none is forgotten when the process is killed. */
+export interface SessionNotes {
+  started(sessionId: string): void;
+  /** Only where the end was confirmed: by the agent, or by AWS's answer to TerminateSession. */
+  ended(sessionId: string): void;
 }
 
 /** What was learned about a region's gateway (outgoing.ts, payload size). */
@@ -62,6 +70,7 @@ const maxSilentCloses = 3;
  */
 export async function openSsmTransport(options: SsmTransportOptions, signal: AbortSignal): Promise<SsmTransport> {
   const session = await Session.start(options, options.request, signal);
+  options.notes?.started(session.id);
   options.log('info', 'session started', { session: session.id, target: options.request.target });
   const transport = new SsmTransport(options, session);
   await transport.open(signal);
@@ -332,7 +341,7 @@ export class SsmTransport extends Duplex implements Transport {
     const confirmed = this.#channel.state === 'closed' || (wasOpen && this.#channel.drained);
     this.#timer?.cancel();
     this.#socket?.close();
-    if (!confirmed) await this.#terminateByApi();
+    if (confirmed || (await this.#terminateByApi())) this.#options.notes?.ended(this.#session.id);
     this.#phase = 'gone';
     this.#socket = undefined;
     this.#options.log('info', 'session ended', { session: this.#session.id });
@@ -350,15 +359,17 @@ export class SsmTransport extends Duplex implements Transport {
     });
   }
 
-  async #terminateByApi(): Promise<void> {
+  async #terminateByApi(): Promise<boolean> {
     const { clock, log } = this.#options;
     const bound = new AbortController();
     const timer = clock.after(terminateTimeoutMs, () => bound.abort());
     try {
       await this.#session.terminate(bound.signal);
+      return true;
     } catch (error) {
       // The session ends by itself when it has been idle for long enough.
       log('error', 'TerminateSession failed', { session: this.#session.id, why: asKeyholeError(error).message });
+      return false;
     } finally {
       timer.cancel();
     }

@@ -3,7 +3,7 @@ import type { SsmApi, UpgradeSigner } from '../aws/ssm-api.ts';
 import type { Clock } from '../clock.ts';
 import type { Log } from '../log.ts';
 import type { Settings } from '../settings.ts';
-import { openSsmTransport, type PayloadMemory } from '../ssm/transport.ts';
+import { openSsmTransport, type PayloadMemory, type SessionNotes } from '../ssm/transport.ts';
 import type { Transport } from './transport.ts';
 
 export interface TunnelOptions {
@@ -13,6 +13,7 @@ export interface TunnelOptions {
   aws: { ssm: SsmApi; signer: UpgradeSigner };
   settings: Settings;
   payloadMemory: PayloadMemory;
+  notes?: SessionNotes;
   clock: Clock;
   log: Log;
   /** Gives up: rejects after whatever was started has been ended. */
@@ -25,7 +26,7 @@ export interface TunnelOptions {
  * @throws KeyholeError; nothing is left behind then.
  */
 export async function openTunnel(options: TunnelOptions): Promise<Transport> {
-  const { target, port, aws, settings, payloadMemory, clock, log, signal } = options;
+  const { target, port, aws, settings, payloadMemory, notes, clock, log, signal } = options;
   return await openSsmTransport(
     {
       api: aws.ssm,
@@ -40,6 +41,7 @@ export async function openTunnel(options: TunnelOptions): Promise<Transport> {
       maxMessagesPerSecond: settings.maxMessagesPerSecond,
       resumeTimeoutMs: settings.resumeTimeoutMs,
       payloadMemory,
+      ...(notes && { notes }),
     },
     signal,
   );

@@ -22,4 +22,6 @@ export interface TransportStats {
 export interface Transport extends Duplex {
   readonly kind: 'ssm' | 'eice';
   stats(): TransportStats;
+  /** The session at AWS, where the transport has one. */
+  readonly sessionId: string | undefined;
 }

@@ -1,0 +1,142 @@
+// Answers on control sockets: one connection, one conversation (PROTOCOL.md, "The control socket"). It owns the table of
+// tunnels; sockets, signals and the life of the process are daemon.ts's.
+import type { Socket } from 'node:net';
+import { type Frame, FrameType } from '../control/frame.ts';
+import { ControlLink, expectFrame } from '../control/link.ts';
+import {
+  errorBody,
+  type Hello,
+  parseHello,
+  parseOpenRequest,
+  parseRetireRequest,
+  protocolVersion,
+  type RetireRequest,
+} from '../control/message.ts';
+import { KeyholeError, ProtocolError } from '../errors.ts';
+import type { PushState } from '../keypush/key-push.ts';
+import { version } from '../version.ts';
+import type { DaemonParts } from './parts.ts';
+import { Tunnel, type TunnelStatus } from './tunnel.ts';
+
+/** Answer to a `status` frame; `keyhole status --json` prints it. */
+export interface DaemonStatus {
+  version: string;
+  pid: number;
+  /** Wall time of its start, ms since 1970. */
+  since: number;
+  draining: boolean;
+  /** Resident set size in bytes. */
+  memoryBytes: number;
+  tunnels: TunnelStatus[];
+  pushes: (Omit<PushState, 'error'> & { code?: string; message?: string })[];
+  /** Sessions that a killed daemon left at AWS and that could not be ended yet. */
+  leftSessions: { sessionId: string; target: string; region: string }[];
+}
+
+export interface ServiceOptions {
+  parts: DaemonParts;
+  onRetire(request: RetireRequest): void;
+  /** The last tunnel or conversation ended. */
+  onIdle(): void;
+  leftSessions(): DaemonStatus['leftSessions'];
+}
+
+/** A peer that says nothing is not waited for. */
+const greetTimeoutMs = 10_000;
+
+export class Service {
+  readonly #options: ServiceOptions;
+  readonly #since: number;
+  readonly #stop = new AbortController();
+  readonly #tunnels = new Map<number, Tunnel>();
+  #conversations = 0;
+  #lastId = 0;
+  draining = false;
+
+  constructor(options: ServiceOptions) {
+    this.#options = options;
+    this.#since = options.parts.clock.wallTime();
+  }
+
+  get busy(): boolean {
+    return this.#conversations > 0;
+  }
+
+  /** Takes a connection; resolves when it is over. Never rejects. */
+  async accept(socket: Socket): Promise<void> {
+    const link = new ControlLink(socket);
+    this.#conversations += 1;
+    try {
+      await this.#converse(link);
+    } catch (error) {
+      const failure =
+        error instanceof KeyholeError ? error : new KeyholeError('internal', String(error), { cause: error });
+      if (failure.code !== 'control-closed') {
+        this.#options.parts.log('error', 'control conversation failed', { code: failure.code, why: failure.message });
+        link.send(FrameType.error, errorBody(failure));
+      }
+    } finally {
+      socket.destroySoon();
+      this.#conversations -= 1;
+      if (!this.busy) this.#options.onIdle();
+    }
+  }
+
+  /** Ends all tunnels. */
+  stop(): void {
+    this.#stop.abort(new KeyholeError('interrupted', 'the daemon was stopped'));
+  }
+
+  status(): DaemonStatus {
+    const { keyPush } = this.#options.parts;
+    return {
+      version,
+      pid: process.pid,
+      since: this.#since,
+      draining: this.draining,
+      memoryBytes: process.memoryUsage.rss(),
+      tunnels: [...this.#tunnels.values()].map((tunnel) => tunnel.status()),
+      pushes: keyPush.states().map(({ error, ...state }) => ({
+        ...state,
+        ...(error && { code: error.code, message: error.message }),
+      })),
+      leftSessions: this.#options.leftSessions(),
+    };
+  }
+
+  async #converse(link: ControlLink): Promise<void> {
+    const timer = this.#options.parts.clock.after(greetTimeoutMs, () => link.socket.destroy());
+    link.send(FrameType.hello, { protocol: protocolVersion, version, pid: process.pid } satisfies Hello);
+    parseHello(expectFrame(await link.receive(), FrameType.hello));
+    timer.cancel();
+    for (;;) {
+      const frame = await link.receive();
+      if (frame.type === FrameType.open) return await this.#open(link, frame);
+      this.#answer(link, frame);
+    }
+  }
+
+  #answer(link: ControlLink, frame: Frame): void {
+    switch (frame.type) {
+      case FrameType.status:
+        link.send(FrameType.statusReply, this.status());
+        return;
+      case FrameType.retire:
+        this.#options.onRetire(parseRetireRequest(frame.body));
+        link.send(FrameType.done);
+        return;
+      default:
+        throw new ProtocolError('control-order', `frame ${frame.type} has no place here`, { side: 'remote' });
+    }
+  }
+
+  async #open(link: ControlLink, frame: Frame): Promise<void> {
+    const tunnel = new Tunnel(++this.#lastId, parseOpenRequest(frame.body), this.#options.parts);
+    this.#tunnels.set(tunnel.id, tunnel);
+    try {
+      await tunnel.run(link, this.#stop.signal);
+    } finally {
+      this.#tunnels.delete(tunnel.id);
+    }
+  }
+}
