@@ -1,0 +1,39 @@
+import t from 'tap';
+import { parseProxyArguments } from '../../src/cli/proxy.ts';
+
+const host = 'i-0123456789abcdef0';
+
+t.test('host, port and user are read as ssh hands them over', async (t) => {
+  t.match(parseProxyArguments([host, '22']), { host: { instanceId: host }, port: 22, user: undefined, flags: {} });
+  t.match(parseProxyArguments(['--', host, '2222', 'alice']), { port: 2222, user: 'alice' });
+  t.match(parseProxyArguments(['--no-daemon', '--', host, '22']), { port: 22 });
+});
+
+t.test('every setting can be given as a flag', async (t) => {
+  t.match(parseProxyArguments(['--ping-interval=10s', '--log-level', 'debug', host, '22']).flags, {
+    'ping-interval': '10s',
+    'log-level': 'debug',
+  });
+});
+
+t.test('what looks like an option is never a host', async (t) => {
+  t.throws(() => parseProxyArguments(['-oProxyCommand=x', '22']), { code: 'bad-usage', exitStatus: 2 });
+  t.throws(() => parseProxyArguments(['--', '-oProxyCommand=x', '22']), { code: 'bad-host', exitStatus: 2 });
+  t.throws(() => parseProxyArguments([host, '-22']), { code: 'bad-port' });
+  t.throws(() => parseProxyArguments([host, '22', '-x']), { code: 'bad-user' });
+});
+
+t.test('an unknown option names the near miss', async (t) => {
+  t.throws(() => parseProxyArguments(['--no-deamon', host, '22']), {
+    code: 'bad-usage',
+    hint: 'did you mean --no-daemon?',
+  });
+  t.throws(() => parseProxyArguments(['--ping-intervall=1', host, '22']), { code: 'bad-usage', hint: 'did you mean --ping-interval?' });
+  t.throws(() => parseProxyArguments(['-x', host, '22']), { code: 'bad-usage', hint: /^usage: keyhole proxy/ });
+});
+
+t.test('too few and too many operands are refused', async (t) => {
+  for (const args of [[], [host], [host, '22', 'alice', 'x'], ['--'], ['--log-level'], ['--log-level', 'debug']]) {
+    t.throws(() => parseProxyArguments(args), { code: 'bad-usage', hint: /^usage: keyhole proxy/ }, args.join(' '));
+  }
+});

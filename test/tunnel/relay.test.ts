@@ -1,0 +1,274 @@
+import { PassThrough, Writable } from 'node:stream';
+import t, { type Test } from 'tap';
+import { TransportError } from '../../src/errors.ts';
+import { EarlyInput } from '../../src/tunnel/early-input.ts';
+import { relay } from '../../src/tunnel/relay.ts';
+import { ManualClock, turn } from '../manual-clock.ts';
+import { FakeTransport } from './fake-transport.ts';
+
+/** Where ssh reads: it may stop, and it may go away. */
+class Stdout extends Writable {
+  text = '';
+  reading = true;
+  #held: (() => void) | undefined;
+
+  constructor() {
+    super({ highWaterMark: 16 });
+  }
+
+  override _write(chunk: Buffer, _encoding: BufferEncoding, done: () => void): void {
+    const take = () => {
+      this.text += chunk.toString();
+      done();
+    };
+    if (this.reading) take();
+    else this.#held = take;
+  }
+
+  readAgain(): void {
+    this.reading = true;
+    this.#held?.();
+  }
+
+  breakPipe(): void {
+    this.destroy(Object.assign(new Error('write EPIPE'), { code: 'EPIPE' }));
+  }
+}
+
+function start(t: Test) {
+  const clock = new ManualClock();
+  const transport = new FakeTransport();
+  const stdin = new PassThrough();
+  const stdout = new Stdout();
+  const stop = new AbortController();
+  const state = { orphan: false, firstBytes: 0, end: 'running' as unknown };
+  const ended = relay({
+    stdin,
+    stdout,
+    transport,
+    clock,
+    firstByteTimeoutMs: 10_000,
+    noAnswer: () => new TransportError('no-answer', 'nothing answered'),
+    onFirstByte: () => {
+      state.firstBytes += 1;
+    },
+    signal: stop.signal,
+    isOrphan: () => state.orphan,
+  })
+    .then(
+      () => {
+        state.end = 'clean';
+      },
+      (error) => {
+        state.end = error.code ?? error;
+      },
+    )
+    .then(() => t.equal(clock.pending, 0, 'no timer is left'));
+  return { clock, transport, stdin, stdout, stop, state, ended };
+}
+
+t.test('bytes pass both ways, and the first of the target is reported once', async (t) => {
+  const { transport, stdin, stdout, state, ended } = start(t);
+  stdin.write('SSH-2.0-client\r\n');
+  transport.say('SSH-2.0-target\r\n');
+  transport.say('more');
+  await turn();
+  t.equal(transport.received, 'SSH-2.0-client\r\n');
+  t.equal(stdout.text, 'SSH-2.0-target\r\nmore');
+  t.equal(state.firstBytes, 1);
+  transport.hangUp();
+  await ended;
+});
+
+t.test("the target's close is a clean end, after its last byte has been written", async (t) => {
+  const { transport, stdout, state, ended } = start(t);
+  stdout.reading = false;
+  transport.say('last words');
+  transport.hangUp();
+  await turn();
+  t.equal(state.end, 'running', 'as long as ssh has not read them');
+  stdout.readAgain();
+  await ended;
+  t.equal(state.end, 'clean');
+  t.equal(stdout.text, 'last words');
+});
+
+t.test('stdin at its end: what it said is delivered, then the session is ended', async (t) => {
+  const { transport, stdin, state, ended } = start(t);
+  transport.taking = false;
+  stdin.end('a message that is longer than the buffer');
+  await turn();
+  t.notOk(transport.sessionEnded);
+  transport.takeAgain();
+  await ended;
+  t.equal(state.end, 'clean');
+  t.equal(transport.received, 'a message that is longer than the buffer');
+  t.ok(transport.sessionEnded);
+});
+
+t.test('a target that takes nothing more is given up within 3 s after the end of stdin', async (t) => {
+  const { clock, transport, stdin, state, ended } = start(t);
+  transport.taking = false;
+  stdin.end('held');
+  await clock.advance(2_900);
+  await ended;
+  t.equal(state.end, 'clean');
+  t.ok(transport.sessionEnded);
+});
+
+t.test('a session whose end is never confirmed is left within 3 s after a signal', async (t) => {
+  const { clock, transport, stop, state, ended } = start(t);
+  transport.ending = false;
+  stop.abort();
+  await clock.advance(2_900);
+  await ended;
+  t.equal(state.end, 'clean');
+});
+
+t.test('after a signal the last words of stdin are still delivered', async (t) => {
+  const { clock, transport, stdin, stop, state, ended } = start(t);
+  stop.abort();
+  stdin.write('goodbye');
+  await clock.advance(150);
+  await ended;
+  t.equal(transport.received, 'goodbye');
+  t.equal(state.end, 'clean');
+});
+
+t.test('a closed stdout is a normal end', async (t) => {
+  const { transport, stdout, state, ended } = start(t);
+  transport.say('x');
+  await turn();
+  stdout.breakPipe();
+  await ended;
+  t.equal(state.end, 'clean');
+  t.ok(transport.sessionEnded);
+});
+
+t.test('a stdout that breaks while the target speaks does not keep the end from coming', async (t) => {
+  const { transport, stdout, state, ended } = start(t);
+  stdout.reading = false;
+  for (let i = 0; i < 10; i++) transport.say('sixteen bytes ..');
+  await turn();
+  stdout.breakPipe();
+  await ended;
+  t.equal(state.end, 'clean');
+});
+
+t.test('a slow reader stops the target', async (t) => {
+  const { transport, stdout, ended } = start(t);
+  stdout.reading = false;
+  transport.say('sixteen bytes ..');
+  await turn();
+  transport.say('sixteen bytes ..');
+  await turn();
+  const { reads } = transport;
+  t.equal(transport.say('sixteen bytes ..'), false, 'the transport is told to wait');
+  await turn();
+  t.equal(transport.reads, reads, 'and nothing more is asked of it');
+  stdout.readAgain();
+  await turn();
+  t.equal(stdout.text.length, 48);
+  transport.hangUp();
+  await ended;
+});
+
+t.test('a slow target stops stdin', async (t) => {
+  const { clock, transport, stdin, ended } = start(t);
+  transport.taking = false;
+  let written = 0;
+  while (written < 1_000_000 && stdin.write(Buffer.alloc(1_000))) written += 1_000;
+  await clock.advance(5_000);
+  t.ok(transport.writableLength < 100_000 && stdin.writableNeedDrain, 'what is held is bounded');
+  transport.takeAgain();
+  await turn();
+  transport.hangUp();
+  await ended;
+});
+
+t.test('a killed ssh is noticed although stdin is not read', async (t) => {
+  const { clock, transport, stdin, state, ended } = start(t);
+  transport.taking = false;
+  transport.say('x');
+  stdin.write('more than sixteen bytes');
+  await clock.advance(60_000);
+  t.equal(state.end, 'running', 'waiting for a slow target may take its time');
+  state.orphan = true;
+  await clock.advance(1_000);
+  await ended;
+  t.ok(transport.sessionEnded);
+});
+
+t.test('a target that stays silent is reported, and its session ended', async (t) => {
+  const { clock, transport, stdin, state, ended } = start(t);
+  stdin.write('SSH-2.0-client\r\n');
+  await clock.advance(9_999);
+  t.equal(state.end, 'running');
+  await clock.advance(1);
+  await ended;
+  t.equal(state.end, 'no-answer');
+  t.ok(transport.sessionEnded);
+});
+
+t.test('after its first byte the target may be silent for as long as it likes', async (t) => {
+  const { clock, transport, state, ended } = start(t);
+  transport.say('x');
+  await clock.advance(3_600_000);
+  t.equal(state.end, 'running');
+  transport.hangUp();
+  await ended;
+});
+
+t.test('a transport that fails is reported, unless our side was leaving already', async (t) => {
+  const failing = start(t);
+  failing.transport.destroy(new TransportError('cut', 'the network is gone'));
+  await failing.ended;
+  t.equal(failing.state.end, 'cut');
+
+  const leaving = start(t);
+  leaving.transport.taking = false;
+  leaving.stdin.end('x');
+  await turn();
+  leaving.transport.destroy(new TransportError('cut', 'the network is gone'));
+  await leaving.ended;
+  t.equal(leaving.state.end, 'clean');
+});
+
+t.test('what stdin said before the tunnel was open comes first, and nothing twice', async (t) => {
+  const source = new PassThrough();
+  const early = new EarlyInput(source, () => t.fail('not at its end'));
+  source.write('one ');
+  await turn();
+  source.write('two ');
+  await turn();
+  const stdin = early.release();
+  source.write('three');
+  await turn();
+  let text = '';
+  stdin.on('data', (chunk) => {
+    text += chunk;
+  });
+  stdin.resume();
+  await turn();
+  t.equal(text, 'one two three');
+});
+
+t.test('before the tunnel is open the end of stdin is noticed, and what is held is bounded', async (t) => {
+  let ended = false;
+  const source = new PassThrough({ highWaterMark: 1024 });
+  new EarlyInput(source, () => {
+    ended = true;
+  });
+  source.end('hello');
+  await turn();
+  t.ok(ended);
+
+  const flood = new PassThrough({ highWaterMark: 1024 });
+  new EarlyInput(flood, () => {});
+  let accepted = 0;
+  while (accepted < 1_000_000 && flood.write(Buffer.alloc(1024))) {
+    accepted += 1024;
+    await turn();
+  }
+  t.ok(accepted < 70_000, `${accepted} bytes`);
+});
