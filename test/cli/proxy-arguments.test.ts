@@ -28,7 +28,10 @@ t.test('an unknown option names the near miss', async (t) => {
     code: 'bad-usage',
     hint: 'did you mean --no-daemon?',
   });
-  t.throws(() => parseProxyArguments(['--ping-intervall=1', host, '22']), { code: 'bad-usage', hint: 'did you mean --ping-interval?' });
+  t.throws(() => parseProxyArguments(['--ping-intervall=1', host, '22']), {
+    code: 'bad-usage',
+    hint: 'did you mean --ping-interval?',
+  });
   t.throws(() => parseProxyArguments(['-x', host, '22']), { code: 'bad-usage', hint: /^usage: keyhole proxy/ });
 });
 

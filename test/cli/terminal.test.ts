@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import t from 'tap';
 import { Terminal } from '../../src/cli/terminal.ts';
 import { KeyholeError, TransportError, UsageError } from '../../src/errors.ts';
@@ -44,4 +45,19 @@ t.test('an error that is not ours is called a bug', async (t) => {
   const { terminal, written } = recorded();
   t.equal(terminal.fail(new TypeError('x is not a function')), 1);
   t.match(written[0], /^2:keyhole: internal error: TypeError: x is not a function\nkeyhole: hint: .*report it\n$/);
+});
+
+t.test('neither libraries nor Node itself get a word in', async (t) => {
+  const noisy = `
+    console.log('log'); console.warn('warn'); console.error('error'); console.trace('trace');
+    process.emitWarning('NodeVersionSupportWarning'); new Buffer(1);
+  `;
+  const run = (code: string) => {
+    const args = ['--input-type=module', '-e', code];
+    const { stdout, stderr } = spawnSync(process.execPath, args, { env: { PATH: process.env.PATH } });
+    return `${stdout}${stderr}`;
+  };
+  t.match(run(noisy), /log.*warn.*error.*trace.*Warning/s, 'they would');
+  const terminal = JSON.stringify(new URL('../../src/cli/terminal.ts', import.meta.url).href);
+  t.equal(run(`import { muteLibraries } from ${terminal}; muteLibraries(); ${noisy}`), '');
 });
