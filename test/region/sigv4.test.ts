@@ -22,7 +22,7 @@ interface PresignVector {
   canonicalRequest: string;
 }
 
-const golden = JSON.parse(readFileSync(new URL('file:///work/shared/golden-messages.json'), 'utf8')) as {
+const golden = JSON.parse(readFileSync(new URL('../vectors/golden-messages.json', import.meta.url), 'utf8')) as {
   sigv4DataChannelUpgrade: { vectors: UpgradeVector[] };
   eicePresign: { vectors: PresignVector[] };
 };

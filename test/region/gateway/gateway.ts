@@ -88,7 +88,8 @@ export class Gateway {
   }
 
   #startAgent(session: Session, node: ManagedNode): ReturnType<StartAgent> {
-    if (session.document.sessionType !== 'Port') {
+    // The simulated agent has neither a shell nor smux (protocol.md 6.3).
+    if (session.document.sessionType !== 'Port' || session.properties.type === 'LocalPortForwarding') {
       return endingAgent(`Sessions of ${session.document.name} are not served by this simulated instance.`);
     }
     const { portNumber, host } = session.properties;
