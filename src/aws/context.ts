@@ -9,11 +9,12 @@ import { ConfigError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { version } from '../version.ts';
 import { adviseAwsError } from './advice.ts';
-import { findCredentials } from './credentials.ts';
-import { type AwsProfile, findProfile, findRegion, findSsmEndpoint } from './profile.ts';
+import type { Resolution } from './resolution.ts';
+import { resolveAws } from './resolve.ts';
 import { upgradeSigner } from './sign.ts';
 import type { Credentials, SsmApi, UpgradeSigner } from './ssm-api.ts';
 import { ssmClient } from './ssm-client.ts';
+import type { StartQueue } from './start-queue.ts';
 
 export interface AwsOptions {
   /** Wins over the environment; may be in lower case (profile.ts). */
@@ -25,6 +26,8 @@ export interface AwsOptions {
 }
 
 export interface AwsContext {
+  /** Names the settings, without telling them. */
+  readonly id: string;
   readonly profile: string;
   readonly region: string;
   readonly ssm: SsmApi;
@@ -40,25 +43,36 @@ export interface AwsContext {
 const connectTimeoutMs = 5_000;
 const answerTimeoutMs = 10_000;
 
-/** @throws ConfigError `no-region`, `profile-unknown`, `bad-endpoint`, `bad-ca-bundle`; credentials are not asked for yet. */
-export async function openAws({
-  profile: wantedProfile,
-  region: wantedRegion,
-  clock,
-  log,
-}: AwsOptions): Promise<AwsContext> {
-  const profile = await findProfile(wantedProfile);
-  const region = findRegion(wantedRegion, profile);
-  const ca = await readCaBundle(profile);
-  const endpoint = findSsmEndpoint(profile);
-  const source = findCredentials(profile);
-  const client = new SSMClient({
+export interface ContextOptions {
+  /** Names the settings, without telling them. */
+  id: string;
+  clock: Clock;
+  log: Log;
+  /** Gets fresh credentials from where the first came. @throws AwsError */
+  refresh(): Promise<Credentials>;
+  /** The line for StartSession, if others wait with us. */
+  startQueue?: StartQueue;
+}
+
+/** From the AWS settings of this process. @throws as resolveAws and contextOf */
+export async function openAws({ profile, region, clock, log }: AwsOptions): Promise<AwsContext> {
+  const { resolution, refresh } = await resolveAws({ profile, region });
+  return await contextOf(resolution, { id: 'process', clock, log, refresh });
+}
+
+/** From settings that are known. Nothing of this process's own AWS settings gets into it. @throws ConfigError `bad-ca-bundle` */
+export async function contextOf(resolution: Resolution, options: ContextOptions): Promise<AwsContext> {
+  const { region, profile, credentialSource } = resolution;
+  const { id, clock, log, startQueue } = options;
+  const ca = await readCaBundle(resolution.caBundle);
+  const common = {
     region,
-    profile: profile.name,
-    ...(endpoint !== undefined && { endpoint }),
+    profile,
     ignoreConfiguredEndpointUrls: true,
-    credentials: source.provider,
-    customUserAgent: [['keyhole', version]],
+    useFipsEndpoint: resolution.fips,
+    useDualstackEndpoint: resolution.dualstack,
+    credentials: credentialProvider(resolution.credentials, options.refresh),
+    customUserAgent: [['keyhole', version]] as [string, string][],
     maxAttempts: 1, // retry.ts repeats
     logger: { trace() {}, debug() {}, info() {}, warn() {}, error() {} },
     requestHandler: {
@@ -68,15 +82,18 @@ export async function openAws({
       httpAgent: new HttpAgent({ keepAlive: true }),
       httpsAgent: new HttpsAgent({ keepAlive: true, ...(ca && { ca }) }),
     },
-  });
+  };
+  const endpoint = resolution.endpoints.ssm;
+  const client = new SSMClient({ ...common, ...(endpoint !== undefined && { endpoint }) });
   const credentials = () =>
     client.config.credentials().catch((error: unknown) => {
-      throw adviseAwsError(error, { service: 'ssm', operation: 'credentials', region, profile: source.profile });
+      throw adviseAwsError(error, { service: 'ssm', operation: 'credentials', region, profile: credentialSource });
     });
   return {
-    profile: profile.name,
+    id,
+    profile,
     region,
-    ssm: ssmClient({ client, region, profile: source.profile, clock, log }),
+    ssm: ssmClient({ client, region, profile: credentialSource, clock, log, startQueue }),
     // The SDK learns the offset of our clock from the Date header of every answer.
     signer: upgradeSigner({ region, credentials, awsTime: () => clock.wallTime() + client.config.systemClockOffset }),
     ca,
@@ -85,10 +102,19 @@ export async function openAws({
   };
 }
 
+/** First what is known, then fresh ones: the SDK's client asks again only when they end or AWS calls them expired. */
+function credentialProvider(first: Credentials, refresh: () => Promise<Credentials>) {
+  let known: Credentials | undefined = first;
+  return async (): Promise<Credentials> => {
+    const credentials = known ?? (await refresh());
+    known = undefined;
+    return credentials;
+  };
+}
+
 /** The SDK for JavaScript does not read this setting; all other AWS tools do. */
-async function readCaBundle(profile: AwsProfile): Promise<Buffer | undefined> {
-  const file = process.env.AWS_CA_BUNDLE || profile.values.ca_bundle;
-  if (!file) return undefined;
+async function readCaBundle(file: string | undefined): Promise<Buffer | undefined> {
+  if (file === undefined) return undefined;
   try {
     return await readFile(file);
   } catch (error) {

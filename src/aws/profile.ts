@@ -3,6 +3,7 @@
 import { parseKnownFiles } from '@smithy/core/config';
 import { ConfigError } from '../errors.ts';
 import { nearest } from '../nearest.ts';
+import type { ServiceId } from './resolution.ts';
 
 export interface AwsProfile {
   /** The section of the shared files that holds; it exists unless it is `default`. */
@@ -59,16 +60,24 @@ export function findRegion(explicit: string | undefined, profile: AwsProfile): s
 }
 
 /**
- * Where SSM is called, if not where AWS has it (AWS SDKs and Tools Reference Guide, "Service-specific endpoints").
+ * Where a service is called, if not where AWS has it (AWS SDKs and Tools Reference Guide, "Service-specific endpoints").
  * The SDK's own search knows AWS_PROFILE only, and so would take another profile's endpoint for one named explicitly.
+ * @throws ConfigError `bad-endpoint`
  */
-export function findSsmEndpoint({ values, services }: AwsProfile): string | undefined {
+export function findEndpoint(service: ServiceId, { values, services }: AwsProfile): string | undefined {
   const ignored = process.env.AWS_IGNORE_CONFIGURED_ENDPOINT_URLS || values.ignore_configured_endpoint_urls;
   if (ignored?.toLowerCase() === 'true') return undefined;
-  const { AWS_ENDPOINT_URL_SSM: ofService, AWS_ENDPOINT_URL: ofAll } = process.env;
-  const url = ofService || ofAll || services['ssm.endpoint_url'] || values.endpoint_url;
+  const variable = `AWS_ENDPOINT_URL_${service.toUpperCase()}`;
+  const { AWS_ENDPOINT_URL: ofAll } = process.env;
+  const url = process.env[variable] || ofAll || services[`${service}.endpoint_url`] || values.endpoint_url;
   if (url === undefined || /^https?:$/.test(URL.parse(url)?.protocol ?? '')) return url;
   throw new ConfigError('bad-endpoint', `${JSON.stringify(url)} is set as AWS endpoint and is not a URL`, {
-    hint: 'see AWS_ENDPOINT_URL_SSM, AWS_ENDPOINT_URL and endpoint_url of the profile',
+    hint: `see ${variable}, AWS_ENDPOINT_URL and endpoint_url of the profile`,
   });
+}
+
+/** AWS_USE_FIPS_ENDPOINT, `use_fips_endpoint`, and the same for dual-stack. */
+export function findSwitch(name: 'fips' | 'dualstack', { values }: AwsProfile): boolean {
+  const value = process.env[`AWS_USE_${name.toUpperCase()}_ENDPOINT`] || values[`use_${name}_endpoint`];
+  return value?.toLowerCase() === 'true';
 }

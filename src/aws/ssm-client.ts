@@ -14,6 +14,7 @@ import type { Log } from '../log.ts';
 import { adviseAwsError, type CallContext } from './advice.ts';
 import { withRetries } from './retry.ts';
 import type { SessionHandle, SsmApi } from './ssm-api.ts';
+import type { StartQueue } from './start-queue.ts';
 
 export interface SsmClientOptions {
   client: SSMClient;
@@ -22,6 +23,8 @@ export interface SsmClientOptions {
   profile: string | undefined;
   clock: Clock;
   log: Log;
+  /** The line that StartSession waits in. */
+  startQueue?: StartQueue | undefined;
 }
 
 /**
@@ -30,7 +33,7 @@ export interface SsmClientOptions {
  */
 const startSessionGraceMs = 2_000;
 
-export function ssmClient({ client, region, profile, clock, log }: SsmClientOptions): SsmApi {
+export function ssmClient({ client, region, profile, clock, log, startQueue }: SsmClientOptions): SsmApi {
   const endpoint = async () =>
     (await getEndpointFromInstructions({ Target: '' }, StartSessionCommand, client.config)).url;
 
@@ -39,6 +42,7 @@ export function ssmClient({ client, region, profile, clock, log }: SsmClientOpti
     send: (abortSignal: AbortSignal) => Promise<T>,
     signal: AbortSignal | undefined,
     graceMs = 0,
+    queue?: StartQueue,
   ): Promise<T> {
     signal?.throwIfAborted();
     const endpointHost = await endpoint().then((url) => url.host);
@@ -67,7 +71,7 @@ export function ssmClient({ client, region, profile, clock, log }: SsmClientOpti
         cut.cancel();
       }
     };
-    return withRetries(attempt, { clock, signal });
+    return withRetries(() => (queue === undefined ? attempt() : queue.run(attempt, signal)), { clock, signal });
   }
 
   return {
@@ -87,6 +91,7 @@ export function ssmClient({ client, region, profile, clock, log }: SsmClientOpti
         (abortSignal) => client.send(command, { abortSignal }),
         signal,
         startSessionGraceMs,
+        startQueue,
       );
       return sessionHandle(answer, context.operation);
     },

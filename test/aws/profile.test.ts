@@ -1,5 +1,5 @@
 import t from 'tap';
-import { findProfile, findRegion, findSsmEndpoint } from '../../src/aws/profile.ts';
+import { findEndpoint, findProfile, findRegion } from '../../src/aws/profile.ts';
 import { useAwsSettings } from './aws-files.ts';
 
 const config = `
@@ -79,15 +79,15 @@ ssm =
     { AWS_ENDPOINT_URL: 'http://env.example', AWS_ENDPOINT_URL_SSM: 'http://env-ssm.example' },
   );
   const profile = await findProfile('p');
-  t.equal(findSsmEndpoint(profile), 'http://env-ssm.example');
+  t.equal(findEndpoint('ssm', profile), 'http://env-ssm.example');
   delete process.env.AWS_ENDPOINT_URL_SSM;
-  t.equal(findSsmEndpoint(profile), 'http://env.example');
+  t.equal(findEndpoint('ssm', profile), 'http://env.example');
   delete process.env.AWS_ENDPOINT_URL;
-  t.equal(findSsmEndpoint(profile), 'http://ssm.example');
-  t.equal(findSsmEndpoint({ ...profile, services: {} }), 'http://all.example');
+  t.equal(findEndpoint('ssm', profile), 'http://ssm.example');
+  t.equal(findEndpoint('ssm', { ...profile, services: {} }), 'http://all.example');
   process.env.AWS_IGNORE_CONFIGURED_ENDPOINT_URLS = 'true';
-  t.equal(findSsmEndpoint(profile), undefined);
+  t.equal(findEndpoint('ssm', profile), undefined);
   delete process.env.AWS_IGNORE_CONFIGURED_ENDPOINT_URLS;
   const bad = await findProfile('q');
-  t.throws(() => findSsmEndpoint(bad), { code: 'bad-endpoint', message: /not a url/ });
+  t.throws(() => findEndpoint('ssm', bad), { code: 'bad-endpoint', message: /not a url/ });
 });

@@ -1,0 +1,51 @@
+// Finds out the AWS settings of this process: profile, region, credentials, endpoints. Loads the SDK's credential
+// providers (some 100 ms), so it runs where the settings are: in a short-lived child, or in a proxy without daemon.
+import { adviseAwsError } from './advice.ts';
+import type { WantedSettings } from './caller.ts';
+import { findCredentials } from './credentials.ts';
+import { findEndpoint, findProfile, findRegion, findSwitch } from './profile.ts';
+import { type Resolution, type ServiceId, serviceIds } from './resolution.ts';
+import type { Credentials } from './ssm-api.ts';
+
+export interface ResolvedHere {
+  resolution: Resolution;
+  /** Asks the same source again. @throws AwsError */
+  refresh(): Promise<Credentials>;
+}
+
+/** @throws ConfigError `no-region`, `profile-unknown`, `bad-endpoint`; AwsError for credentials */
+export async function resolveAws(wanted: WantedSettings): Promise<ResolvedHere> {
+  const profile = await findProfile(wanted.profile);
+  const region = findRegion(wanted.region, profile);
+  const { provider, profile: credentialSource } = findCredentials(profile);
+  const refresh = async (): Promise<Credentials> => {
+    try {
+      return await provider();
+    } catch (error) {
+      throw adviseAwsError(error, { service: 'ssm', operation: 'credentials', region, profile: credentialSource });
+    }
+  };
+  const endpoints: Partial<Record<ServiceId, string>> = {};
+  for (const id of serviceIds) {
+    const url = findEndpoint(id, profile);
+    if (url !== undefined) endpoints[id] = url;
+  }
+  const { env } = process;
+  return {
+    refresh,
+    resolution: {
+      profile: profile.name,
+      region,
+      credentials: await refresh(),
+      credentialSource,
+      endpoints,
+      fips: findSwitch('fips', profile),
+      dualstack: findSwitch('dualstack', profile),
+      caBundle: env.AWS_CA_BUNDLE || profile.values.ca_bundle || undefined,
+      proxy: {
+        https: env.HTTPS_PROXY || env.https_proxy || undefined,
+        no: env.NO_PROXY || env.no_proxy || undefined,
+      },
+    },
+  };
+}
