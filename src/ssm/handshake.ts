@@ -1,5 +1,6 @@
 // The handshake's JSON, both ways (protocol.md section 5). Pure.
-import { parseJsonObject } from './message.ts';
+import { printable } from './failures.ts';
+import { parseJsonObject, textOf } from './message.ts';
 
 /** What the agent asks for in HandshakeRequest (5.1). */
 export interface HandshakeRequest {
@@ -20,9 +21,9 @@ export function parseHandshakeRequest(payload: Uint8Array): HandshakeRequest {
   const value = parseJsonObject(payload, 'HandshakeRequest');
   const actions = Array.isArray(value.RequestedClientActions) ? value.RequestedClientActions : [];
   return {
-    agentVersion: String(value.AgentVersion ?? ''),
+    agentVersion: textOf(value.AgentVersion),
     actions: actions.slice(0, maxActions).map((action) => ({
-      actionType: String(action?.ActionType ?? ''),
+      actionType: textOf(action?.ActionType),
       parameters: typeof action?.ActionParameters === 'object' ? (action.ActionParameters ?? {}) : {},
     })),
   };
@@ -59,18 +60,31 @@ export function answerHandshake(request: HandshakeRequest, clientVersion: string
 
 function refusal(actionType: string, parameters: Record<string, unknown>): string | undefined {
   if (actionType !== 'SessionType') return `the session asks for ${quote(actionType)}, which a port session never does`;
-  const { SessionType: sessionType } = parameters;
+  const sessionType = textOf(parameters.SessionType);
   if (sessionType === 'Port') return undefined;
-  return `the session document makes a ${quote(String(sessionType))} session, not a Port session`;
+  return `the session document makes a ${quote(sessionType)} session, not a Port session`;
 }
 
 /** A peer's text, safe to print. */
 function quote(text: string): string {
-  return JSON.stringify(text.slice(0, 64));
+  return JSON.stringify(printable(text).slice(0, 64));
 }
 
 /** CustomerMessage of HandshakeComplete (5.3), a text for the user; empty as a rule. */
 export function parseHandshakeComplete(payload: Uint8Array): { customerMessage: string } {
   const value = parseJsonObject(payload, 'HandshakeComplete');
-  return { customerMessage: String(value.CustomerMessage ?? '') };
+  return { customerMessage: textOf(value.CustomerMessage) };
 }
+
+/**
+ * Whether an agent ends the session on the TerminateSession flag: versions above 2.3.722.0 do, compared number by
+ * number, and only where there are four of them (5.3). For others TerminateSession has to be called.
+ */
+export function understandsTerminateFlag(agentVersion: string): boolean {
+  if (!/^\d+(\.\d+){3}$/.test(agentVersion)) return false;
+  const version = agentVersion.split('.').map(Number);
+  const different = version.findIndex((number, at) => number !== lastWithoutFlag[at]);
+  return different >= 0 && version[different]! > lastWithoutFlag[different]!;
+}
+
+const lastWithoutFlag = [2, 3, 722, 0];

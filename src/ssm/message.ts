@@ -145,7 +145,9 @@ export function parseMessage(bytes: Uint8Array): Message {
   // The two publication messages come with anything in the other fields (3.2).
   if (messageType === MessageType.startPublication || messageType === MessageType.pausePublication) return message;
   if (message.createdDate === 0) throw malformed('CreatedDate is 0');
-  if (!Number.isSafeInteger(message.sequenceNumber)) throw malformed('SequenceNumber is out of range');
+  // In other messages the number means nothing (section 3): one that says the session is over must not fail on it.
+  const isNumbered = messageType === MessageType.outputStreamData || messageType === MessageType.inputStreamData;
+  if (isNumbered && !Number.isSafeInteger(message.sequenceNumber)) throw malformed('SequenceNumber is out of range');
   return message;
 }
 
@@ -221,8 +223,8 @@ export function parseAcknowledge(payload: Uint8Array): Acknowledge {
   const sequenceNumber = value.AcknowledgedMessageSequenceNumber;
   if (!Number.isSafeInteger(sequenceNumber)) throw malformed('acknowledge has no sequence number');
   return {
-    messageType: String(value.AcknowledgedMessageType ?? ''),
-    messageId: String(value.AcknowledgedMessageId ?? ''),
+    messageType: textOf(value.AcknowledgedMessageType),
+    messageId: textOf(value.AcknowledgedMessageId),
     sequenceNumber: sequenceNumber as number,
   };
 }
@@ -237,6 +239,11 @@ export function parseJsonObject(payload: Uint8Array, what: string): Record<strin
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw malformed(`${what} is not an object`);
   return value as Record<string, unknown>;
+}
+
+/** A text out of a peer's JSON; anything else reads as empty. (String() throws on `{"toString":1}`.) */
+export function textOf(value: unknown): string {
+  return typeof value === 'string' ? value : '';
 }
 
 function readMessageType(buffer: Buffer): string {
