@@ -68,8 +68,10 @@ t.test('the failure of a credential_process is reported as such, and it runs onc
   const folder = useAwsSettings(t, {}, { AWS_REGION: 'eu-west-1' });
   const runs = join(folder, 'runs');
   writeFileSync(join(folder, 'config'), `[profile p]\ncredential_process = sh -c "echo run >>${runs}; exit 3"\n`);
-  const aws = await openAws({ ...options, profile: 'p' });
-  await t.rejects(aws.credentials(), { code: 'credential-process-failed', message: /profile p failed/ });
+  await t.rejects(openAws({ ...options, profile: 'p' }), {
+    code: 'credential-process-failed',
+    message: /profile p failed/,
+  });
   t.equal(readFileSync(runs, 'utf8'), 'run\n');
 });
 
@@ -95,11 +97,11 @@ t.test('expired SSO and missing credentials say what to do', async (t) => {
   const config =
     '[profile s]\nsso_start_url = https://x.awsapps.com/start\nsso_region = eu-west-1\nsso_account_id = 111122223333\nsso_role_name = r\nregion = eu-west-1\n';
   useAwsSettings(t, { config });
-  await t.rejects((await openAws({ ...options, profile: 's' })).credentials(), {
+  await t.rejects(openAws({ ...options, profile: 's' }), {
     code: 'sso-expired',
     hint: 'aws sso login --profile s',
   });
-  await t.rejects((await openAws({ ...options, region: 'eu-west-1' })).credentials(), { code: 'no-credentials' });
+  await t.rejects(openAws({ ...options, region: 'eu-west-1' }), { code: 'no-credentials' });
 });
 
 t.test("a clock that is off by an hour is corrected by AWS's, for our own signatures too", async (t) => {
