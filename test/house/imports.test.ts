@@ -33,9 +33,11 @@ const leaves: Record<string, Room> = {
   'clock.ts': { uses: [] },
   'config.ts': { uses: [], packages: ['smol-toml'] },
   'errors.ts': { uses: [] },
+  'failure-record.ts': { uses: [] },
   'log.ts': { uses: [] },
   'nearest.ts': { uses: [] },
   'paths.ts': { uses: [] },
+  'private-folder.ts': { uses: [] },
   'settings.ts': { uses: [] },
   'version.ts': { uses: [] },
 };
