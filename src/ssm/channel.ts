@@ -8,6 +8,7 @@ import { KeyholeError } from '../errors.ts';
 import { answerHandshake, parseHandshakeComplete, parseHandshakeRequest } from './handshake.ts';
 import { Incoming } from './incoming.ts';
 import {
+  type Acknowledge,
   Flag,
   HeaderFlags,
   type Message,
@@ -19,6 +20,7 @@ import {
   sealMessage,
   serializeAcknowledge,
   serializeMessage,
+  textOf,
 } from './message.ts';
 import { Outgoing } from './outgoing.ts';
 import { Pace } from './pace.ts';
@@ -62,7 +64,7 @@ export class DataChannel {
   readonly #incoming = new Incoming();
   readonly #outgoing: Outgoing;
   readonly #pace: Pace;
-  #acknowledges: Message[] = [];
+  #acknowledges: Acknowledge[] = [];
   #agentVersion = '';
   #state: 'handshaking' | 'open' | 'closed' = 'handshaking';
   #terminating = false;
@@ -102,9 +104,14 @@ export class DataChannel {
     return this.#outgoing.waitingBytes;
   }
 
-  /** Bytes sent and not acknowledged. */
-  get unacknowledgedBytes(): number {
-    return this.#outgoing.unacknowledgedBytes;
+  /** Bytes sent, from the oldest that is not acknowledged on. */
+  get inFlightBytes(): number {
+    return this.#outgoing.inFlightBytes;
+  }
+
+  /** True when all bytes taken by write() have been acknowledged. */
+  get delivered(): boolean {
+    return this.#outgoing.delivered;
   }
 
   /** True when everything taken by write() and terminate() has been acknowledged. */
@@ -145,8 +152,8 @@ export class DataChannel {
   /** The next message for the socket: acknowledgements first, then what is sent again, then what is new. */
   next(now: number): Buffer | undefined {
     if (this.#state === 'closed') return undefined;
-    const message = this.#acknowledges.shift();
-    if (message === undefined) return this.#outgoing.next(now);
+    const acknowledge = this.#acknowledges.shift();
+    if (acknowledge === undefined) return this.#outgoing.next(now);
     this.#pace.note(now);
     return serializeMessage({
       messageType: MessageType.acknowledge,
@@ -155,7 +162,7 @@ export class DataChannel {
       flags: HeaderFlags.unsequenced,
       messageId: this.#options.uuid(),
       payloadType: PayloadType.none,
-      payload: serializeAcknowledge(message),
+      payload: serializeAcknowledge(acknowledge),
     });
   }
 
@@ -167,7 +174,7 @@ export class DataChannel {
 
   /**
    * There is a new socket, with OpenDataChannel sent: what was not acknowledged goes again (section 7).
-   * @param closeCode the close code of the lost socket, if it had one
+   * @param closeCode how the lost socket was closed, by whichever side; undefined where it was not
    * @returns `'payload-refused'` where the gateway refuses payloads above 1,024 bytes (see outgoing.ts).
    */
   reconnected(closeCode?: number): 'payload-refused' | undefined {
@@ -192,7 +199,11 @@ export class DataChannel {
     if (!message.digestMatches()) return [{ type: 'dropped', why: 'the digest is wrong' }];
     const arrival = this.#incoming.receive(message);
     if (arrival === 'dropped') return [{ type: 'dropped', why: 'too far ahead' }];
-    if (this.#acknowledges.length < maxPendingAcknowledges) this.#acknowledges.push(message);
+    if (this.#acknowledges.length < maxPendingAcknowledges) {
+      // Not the message: its payload would stay in memory for as long as the socket takes nothing.
+      const { messageType, messageId, sequenceNumber } = message;
+      this.#acknowledges.push({ messageType, messageId, sequenceNumber });
+    }
     if (arrival !== 'next') return [];
     const events: ChannelEvent[] = [];
     for (let next: Message | undefined = message; next !== undefined; next = this.#incoming.take()) {
@@ -260,7 +271,7 @@ export class DataChannel {
   #receiveChannelClosed(message: Message): ChannelEvent[] {
     let output = '';
     try {
-      output = String(parseJsonObject(message.payload, 'channel_closed').Output ?? '');
+      output = textOf(parseJsonObject(message.payload, 'channel_closed').Output);
     } catch {
       // The end of the session counts, whatever its text.
     }

@@ -1,15 +1,15 @@
 // The sending half of the reliability layer (protocol.md 4.1, 4.4): bytes to numbered messages, kept until they are
 // acknowledged. Pure: next(now) gives the message to put on the wire, deadline(now) says when to ask again.
 //
-// Laws: a number is given once and its message is resent with the same bytes (the one exception is below);
+// Laws: a number is given once and its message is resent with the same bytes (but for the probe below);
 // nothing is ever evicted, a full window blocks the producer; data keeps its order.
 //
 // Payload size. 1,024 bytes is what the reference sends and all that AWS is known to accept; the agent takes far more
-// (protocol.md section 16, row 2). The first time a full `maxPayloadBytes` waits, one such message goes out as a
-// probe, and nothing behind it until it is acknowledged: from then on payloads may have that size. If the gateway
-// cuts the socket over it, the probe is cut into pieces of 1,024 bytes under its own number and those that follow.
-// That is safe because the probe can't have reached the agent: it was refused by close code 1009, or the socket was
-// lost twice, each time with the probe sent and unacknowledged.
+// (protocol.md section 16, row 2). The first time a full `maxPayloadBytes` waits, a probe of that size goes ahead of
+// it; once it is acknowledged, payloads may have that size. If the gateway cuts the socket over it, it is made short,
+// under its own number. The probe carries none of the user's bytes, because nobody can know whether it reached the
+// agent before the cut, and bytes sent again under other numbers could arrive twice. It is a terminal size padded
+// with blanks, which a port session counts, acknowledges and ignores (observed: agent 3.3.1142.0, port_basic.go).
 import { allocateMessage, overhead, PayloadType } from './message.ts';
 import type { Pace } from './pace.ts';
 import { RoundTrip } from './round-trip.ts';
@@ -21,13 +21,19 @@ export const referencePayloadBytes = 1024;
 const reorderTolerance = 3;
 /** RFC 6455 7.4.1: message too big. */
 const closedTooBig = 1009;
+/** RFC 6455 7.4.1: normal closure; AWS's hourly "Bye" and our own. */
+export const closedNormally = 1000;
+/** Sockets lost with the probe on them that make a refusal, where the close code does not say it. */
+const refusingCuts = 2;
+
+const terminalSize = Buffer.from('{"cols":80,"rows":24}');
 
 export interface OutgoingOptions {
   /** Payload bytes per message at most; 1,024 or less sends no probe. */
   maxPayloadBytes: number;
-  /** Messages sent and not acknowledged, at most. */
+  /** Numbers from the oldest unacknowledged message to the newest, at most. */
   windowMessages: number;
-  /** Payload bytes sent and not acknowledged, at most. */
+  /** Nothing new is numbered while this many payload bytes or more are in flight. */
   windowBytes: number;
   pace: Pace;
   /** Writes the header of a stream data message around its payload. */
@@ -51,18 +57,21 @@ interface Waiting {
 
 type Probe =
   | { state: 'untried' | 'passed' | 'refused' }
-  | { state: 'pending'; sent: Sent; seenTransmissions: number; cuts: number };
+  | { state: 'pending'; sent: Sent; transmissionsBefore: number; cuts: number };
 
 export class Outgoing {
   readonly roundTrip = new RoundTrip();
   readonly #options: OutgoingOptions;
   #waiting: Waiting[] = [];
   #waitingBytes = 0;
-  /** Sent and not acknowledged, oldest first, with acknowledged ones in between: index = number − #base. */
+  /**
+   * From the oldest unacknowledged message to the newest: index = number − #base. Acknowledged ones in between count
+   * for the window too: the agent keeps them until the gap is closed.
+   */
   #sent: Sent[] = [];
   #base = 0;
-  #unacknowledged = 0;
-  #unacknowledgedBytes = 0;
+  #inFlightBytes = 0;
+  #lastOutput = -1;
   #highestAcknowledged = -1;
   /** Up to this number, no later acknowledgement is needed to take a message for lost. */
   #provenLost = -1;
@@ -81,20 +90,30 @@ export class Outgoing {
     return this.#waitingBytes;
   }
 
-  /** Payload bytes sent and not yet acknowledged. */
-  get unacknowledgedBytes(): number {
-    return this.#unacknowledgedBytes;
+  /** Payload bytes from the oldest unacknowledged message to the newest. */
+  get inFlightBytes(): number {
+    return this.#inFlightBytes;
   }
 
   /** True when everything taken has been acknowledged. */
   get drained(): boolean {
-    return this.#waiting.length === 0 && this.#unacknowledged === 0;
+    return this.#waiting.length === 0 && this.#sent.length === 0;
+  }
+
+  /** True when all output taken has been acknowledged, whatever became of the rest. */
+  get delivered(): boolean {
+    return (
+      this.#base > this.#lastOutput && !this.#waiting.some(({ payloadType }) => payloadType === PayloadType.output)
+    );
   }
 
   /** Takes bytes to send. They must not change until they are numbered. */
   write(bytes: Uint8Array, payloadType: number): void {
     if (bytes.length === 0) return; // neither reference can send an empty payload (3.3)
-    this.#waiting.push({ payloadType, bytes });
+    const waiting = { payloadType, bytes };
+    // Data that was taken early waits for the handshake, so the handshake must not wait behind it.
+    if (payloadType === PayloadType.handshakeResponse) this.#waiting.unshift(waiting);
+    else this.#waiting.push(waiting);
     this.#waitingBytes += bytes.length;
   }
 
@@ -114,12 +133,10 @@ export class Outgoing {
     return sent.message;
   }
 
-  /** When next() may have something, if nothing else happens; undefined if never. */
+  /** When next() will have something, if nothing else happens; undefined if never. */
   deadline(now: number): number | undefined {
-    const resend = this.#resendAt();
-    const ready = this.#again.length > 0 || this.#mayCut() ? now : resend;
-    if (ready === undefined) return undefined;
-    return Math.max(ready, this.#options.pace.readyAt(now));
+    const ready = this.#firstAgain() !== undefined || this.#mayCut() ? now : this.#resendAt();
+    return ready === undefined ? undefined : Math.max(ready, this.#options.pace.readyAt(now));
   }
 
   /** The agent has the message of this number. Returns false where it is none of ours or known already. */
@@ -128,13 +145,10 @@ export class Outgoing {
     if (sent === undefined || sent.acknowledged) return false;
     sent.acknowledged = true;
     if (sent.transmissions === 1) this.roundTrip.sample(now - sent.sentAt);
-    this.roundTrip.progressed();
-    this.#unacknowledged -= 1;
-    this.#unacknowledgedBytes -= sent.payloadLength;
     this.#highestAcknowledged = Math.max(this.#highestAcknowledged, sequenceNumber);
     if (this.#probe.state === 'pending' && this.#probe.sent === sent) this.#probe = { state: 'passed' };
     while (this.#sent[0]?.acknowledged) {
-      this.#sent.shift();
+      this.#inFlightBytes -= this.#sent.shift()!.payloadLength;
       this.#base += 1;
     }
     return true;
@@ -154,142 +168,136 @@ export class Outgoing {
    * @returns `'payload-refused'` when the gateway turned out not to take large payloads: from now on 1,024 bytes.
    */
   reconnected(closeCode: number | undefined): 'payload-refused' | undefined {
-    this.roundTrip.progressed();
+    this.roundTrip.reconnected();
     const refused = this.#probeRefused(closeCode);
     this.#again = this.#sent.filter((sent) => !sent.acknowledged);
     return refused ? 'payload-refused' : undefined;
   }
 
-  /** What is to be sent again now. */
+  /** What is to be sent again now: after a reconnect everything, else what timed out or was overtaken. */
   #due(now: number): Sent | undefined {
-    while (this.#again[0]?.acknowledged) this.#again.shift();
-    if (this.#again.length > 0) return this.#again.shift();
-    const oldest = this.#sent[0];
-    if (oldest === undefined) return undefined;
-    const lost = this.#overtaken(now);
-    if (lost !== undefined) return lost;
-    if (now - oldest.sentAt < this.roundTrip.timeout) return undefined;
-    this.roundTrip.timedOut();
-    return oldest;
-  }
-
-  /** A message that later ones overtook, long enough ago to be lost and not late. */
-  #overtaken(now: number): Sent | undefined {
+    if (this.#firstAgain() !== undefined) return this.#again.shift();
     for (const sent of this.#sent) {
-      if (!this.#isOvertaken(sent)) return undefined;
-      if (!sent.acknowledged && now - sent.sentAt >= this.#overtakenWait(sent)) return sent;
+      if (sent.acknowledged) continue;
+      const wait = this.#resendWait(sent);
+      if (wait === undefined) return undefined;
+      if (now < sent.sentAt + wait) continue;
+      if (sent === this.#sent[0] && wait === this.roundTrip.timeout) this.roundTrip.timedOut();
+      return sent;
     }
     return undefined;
   }
 
-  #isOvertaken({ sequenceNumber }: Sent): boolean {
-    return sequenceNumber + reorderTolerance <= this.#highestAcknowledged || sequenceNumber <= this.#provenLost;
-  }
-
-  #overtakenWait(sent: Sent): number {
-    return sent.transmissions === 1 ? this.roundTrip.reorderWait : this.roundTrip.timeout;
-  }
-
   #resendAt(): number | undefined {
-    const oldest = this.#sent[0];
-    if (oldest === undefined) return undefined;
-    let at = oldest.sentAt + this.roundTrip.timeout;
+    let at: number | undefined;
     for (const sent of this.#sent) {
-      if (!this.#isOvertaken(sent)) break;
-      if (!sent.acknowledged) at = Math.min(at, sent.sentAt + this.#overtakenWait(sent));
+      if (sent.acknowledged) continue;
+      const wait = this.#resendWait(sent);
+      if (wait === undefined) break;
+      at = Math.min(at ?? Number.POSITIVE_INFINITY, sent.sentAt + wait);
     }
     return at;
+  }
+
+  /**
+   * How long after its last transmission an unacknowledged message goes again; undefined for one that is not the
+   * oldest (4.4, head only) and was not overtaken either. If it has none, those behind it have none.
+   */
+  #resendWait(sent: Sent): number | undefined {
+    const { sequenceNumber, transmissions } = sent;
+    const overtaken =
+      sequenceNumber + reorderTolerance <= this.#highestAcknowledged || sequenceNumber <= this.#provenLost;
+    if (overtaken && transmissions === 1) return this.roundTrip.reorderWait;
+    return overtaken || sent === this.#sent[0] ? this.roundTrip.timeout : undefined;
+  }
+
+  #firstAgain(): Sent | undefined {
+    while (this.#again[0]?.acknowledged) this.#again.shift();
+    return this.#again[0];
   }
 
   #mayCut(): boolean {
     const first = this.#waiting[0];
     if (first === undefined) return false;
     if (!this.#dataAllowed) return first.payloadType === PayloadType.handshakeResponse;
-    return (
-      this.#probe.state !== 'pending' &&
-      this.#unacknowledged < this.#options.windowMessages &&
-      this.#unacknowledgedBytes < this.#options.windowBytes
-    );
+    return this.#sent.length < this.#options.windowMessages && this.#inFlightBytes < this.#options.windowBytes;
   }
 
   /** Numbers the next message. */
   #cut(now: number): Sent {
-    const payloadType = this.#waiting[0]!.payloadType;
-    const available = payloadType === PayloadType.output ? this.#outputAvailable() : this.#waiting[0]!.bytes.length;
-    const length = payloadType === PayloadType.output ? this.#payloadLength(available) : available;
-    const message = allocateMessage(length);
-    this.#takeInto(message.subarray(overhead));
-    const sequenceNumber = this.#base + this.#sent.length;
-    this.#options.seal(message, sequenceNumber, payloadType, now);
-    const sent: Sent = {
-      sequenceNumber,
-      message,
-      payloadLength: length,
-      sentAt: now,
-      transmissions: 0,
-      acknowledged: false,
-    };
-    this.#sent.push(sent);
-    this.#unacknowledged += 1;
-    this.#unacknowledgedBytes += length;
-    if (length > referencePayloadBytes && payloadType === PayloadType.output && this.#probe.state === 'untried') {
-      this.#probe = { state: 'pending', sent, seenTransmissions: 0, cuts: 0 };
-    }
+    const { maxPayloadBytes } = this.#options;
+    const { payloadType, bytes } = this.#waiting[0]!;
+    if (payloadType !== PayloadType.output) return this.#number(payloadType, this.#take(bytes.length), now);
+    const available = this.#outputAvailable();
+    if (this.#probe.state === 'untried' && available >= maxPayloadBytes) return this.#cutProbe(now);
+    const limit = this.#probe.state === 'passed' ? maxPayloadBytes : Math.min(maxPayloadBytes, referencePayloadBytes);
+    this.#lastOutput = this.#base + this.#sent.length;
+    return this.#number(payloadType, this.#take(Math.min(available, limit)), now);
+  }
+
+  #cutProbe(now: number): Sent {
+    const sent = this.#number(PayloadType.size, probeOf(this.#options.maxPayloadBytes), now);
+    this.#probe = { state: 'pending', sent, transmissionsBefore: 0, cuts: 0 };
     return sent;
   }
 
-  /** Bytes of output that wait in front of the next message of another type. */
+  #number(payloadType: number, message: Buffer, now: number): Sent {
+    const sequenceNumber = this.#base + this.#sent.length;
+    const payloadLength = message.length - overhead;
+    this.#options.seal(message, sequenceNumber, payloadType, now);
+    const sent: Sent = { sequenceNumber, message, payloadLength, sentAt: now, transmissions: 0, acknowledged: false };
+    this.#sent.push(sent);
+    this.#inFlightBytes += payloadLength;
+    return sent;
+  }
+
+  /** Bytes of output that wait in front of the next message of another type; no more than matter are counted. */
   #outputAvailable(): number {
     let bytes = 0;
     for (const waiting of this.#waiting) {
-      if (waiting.payloadType !== PayloadType.output) break;
+      if (waiting.payloadType !== PayloadType.output || bytes >= this.#options.maxPayloadBytes) break;
       bytes += waiting.bytes.length;
-      if (bytes >= this.#options.maxPayloadBytes) break;
     }
     return bytes;
   }
 
-  #payloadLength(available: number): number {
-    const max = this.#options.maxPayloadBytes;
-    if (this.#probe.state === 'passed' || (this.#probe.state === 'untried' && available >= max)) {
-      return Math.min(available, max);
-    }
-    return Math.min(available, max, referencePayloadBytes);
-  }
-
-  /** Moves waiting bytes to a message's payload. */
-  #takeInto(payload: Buffer): void {
-    let filled = 0;
-    while (filled < payload.length) {
+  /** A message with the next `length` waiting bytes for its payload. */
+  #take(length: number): Buffer {
+    const message = allocateMessage(length);
+    let at = overhead;
+    while (at < message.length) {
       const first = this.#waiting[0]!;
-      const part = first.bytes.subarray(0, payload.length - filled);
-      payload.set(part, filled);
-      filled += part.length;
+      const part = first.bytes.subarray(0, message.length - at);
+      message.set(part, at);
+      at += part.length;
       if (part.length === first.bytes.length) this.#waiting.shift();
       else first.bytes = first.bytes.subarray(part.length);
     }
-    this.#waitingBytes -= payload.length;
+    this.#waitingBytes -= length;
+    return message;
   }
 
   #probeRefused(closeCode: number | undefined): boolean {
     const probe = this.#probe;
     if (probe.state !== 'pending') return false;
-    // A socket lost before the probe went out on it says nothing.
-    if (probe.sent.transmissions > probe.seenTransmissions) probe.cuts += 1;
-    else return false;
-    probe.seenTransmissions = probe.sent.transmissions;
-    if (closeCode !== closedTooBig && probe.cuts < 2) return false;
+    const wasOnSocket = probe.sent.transmissions > probe.transmissionsBefore;
+    probe.transmissionsBefore = probe.sent.transmissions;
+    if (!wasOnSocket || closeCode === closedNormally) return false;
+    probe.cuts += 1;
+    if (closeCode !== closedTooBig && probe.cuts < refusingCuts) return false;
     const { sent } = probe;
-    const payload = sent.message.subarray(overhead);
-    const rest = payload.subarray(referencePayloadBytes);
-    this.#waiting.unshift({ payloadType: PayloadType.output, bytes: rest });
-    this.#waitingBytes += rest.length;
-    this.#unacknowledgedBytes -= rest.length;
-    sent.message = allocateMessage(referencePayloadBytes);
-    sent.message.set(payload.subarray(0, referencePayloadBytes), overhead);
-    sent.payloadLength = referencePayloadBytes;
-    this.#options.seal(sent.message, sent.sequenceNumber, PayloadType.output, sent.sentAt);
+    this.#inFlightBytes += terminalSize.length - sent.payloadLength;
+    sent.payloadLength = terminalSize.length;
+    sent.message = probeOf(terminalSize.length);
+    this.#options.seal(sent.message, sent.sequenceNumber, PayloadType.size, sent.sentAt);
     this.#probe = { state: 'refused' };
     return true;
   }
+}
+
+function probeOf(payloadLength: number): Buffer {
+  const message = allocateMessage(payloadLength);
+  message.fill(' ', overhead);
+  message.set(terminalSize, overhead);
+  return message;
 }

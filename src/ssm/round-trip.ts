@@ -15,13 +15,14 @@ export class RoundTrip {
   #backoff = 1;
   #measured = false;
 
-  /** A sample of a message that was sent once (Karn: a resent one says nothing). */
+  /** A sample of a message that was sent once (Karn: a resent one says nothing). Only this ends the backoff. */
   sample(ms: number): void {
     // Variation first, with the old round trip (4.4).
     this.#variation = 0.75 * this.#variation + 0.25 * Math.abs(this.#smoothed - ms);
     this.#smoothed = this.#measured ? 0.875 * this.#smoothed + 0.125 * ms : ms;
     this.#timeout = Math.min(maxTimeoutMs, this.#smoothed + Math.max(granularityMs, 4 * this.#variation));
     this.#measured = true;
+    this.#backoff = 1;
   }
 
   /** The oldest message timed out: wait longer for it next time. */
@@ -29,8 +30,8 @@ export class RoundTrip {
     this.#backoff = Math.min(this.#backoff * 2, maxBackedOffMs / this.#timeout);
   }
 
-  /** The peer is there: forget the backoff. */
-  progressed(): void {
+  /** A new path to the peer: what went unanswered on the old one says nothing. */
+  reconnected(): void {
     this.#backoff = 1;
   }
 

@@ -1,0 +1,445 @@
+import t, { type Test } from 'tap';
+import { PayloadType, parseMessage, sealMessage } from '../../src/ssm/message.ts';
+import { Outgoing, type OutgoingOptions } from '../../src/ssm/outgoing.ts';
+import { Pace } from '../../src/ssm/pace.ts';
+import { inWords } from './peer.ts';
+
+function outgoing(options: Partial<OutgoingOptions> = {}): Outgoing {
+  let sealed = 0;
+  return new Outgoing({
+    maxPayloadBytes: 1024,
+    windowMessages: 1000,
+    windowBytes: 4 * 2 ** 20,
+    pace: new Pace(1_000_000),
+    seal: (message, sequenceNumber, payloadType, now) =>
+      sealMessage(message, {
+        messageType: 'input_stream_data',
+        createdDate: 1_700_000_000_000 + Math.round(now),
+        sequenceNumber,
+        flags: 0,
+        messageId: `01234567-89ab-4cde-8f01-${String(sealed++).padStart(12, '0')}`,
+        payloadType,
+      }),
+    ...options,
+  });
+}
+
+/** Past the handshake. */
+function open(options: Partial<OutgoingOptions> = {}): Outgoing {
+  const out = outgoing(options);
+  out.allowData();
+  return out;
+}
+
+function write(out: Outgoing, bytes: string | Uint8Array): void {
+  out.write(Buffer.from(bytes), PayloadType.output);
+}
+
+/** All messages that may go at `now`. The law that must never break: with none left, nothing is due. */
+function drain(t: Test, out: Outgoing, now: number): Buffer[] {
+  const messages: Buffer[] = [];
+  for (let message = out.next(now); message !== undefined; message = out.next(now)) messages.push(message);
+  const deadline = out.deadline(now);
+  if (deadline !== undefined && deadline <= now) t.fail(`due at ${deadline}, but nothing came at ${now}`);
+  return messages;
+}
+
+function sent(t: Test, out: Outgoing, now: number): string[] {
+  return drain(t, out, now).map(inWords);
+}
+
+t.test('small writes leave at once, one message each while nothing waits', async (t) => {
+  const out = open();
+  write(out, 'a');
+  t.strictSame(sent(t, out, 0), ['data 0 "a"']);
+  write(out, 'bc');
+  t.strictSame(sent(t, out, 0), ['data 1 "bc"'], 'without waiting for an acknowledgement');
+});
+
+t.test('what waits is joined and cut at 1,024 bytes', async (t) => {
+  for (const [bytes, lengths] of [
+    [1023, [1023]],
+    [1024, [1024]],
+    [1025, [1024, 1]],
+    [2049, [1024, 1024, 1]],
+  ] as const) {
+    const out = open({ maxPayloadBytes: 32_768 });
+    for (let at = 0; at < bytes; at++) write(out, 'x');
+    t.strictSame(
+      drain(t, out, 0).map((message) => message.length - 120),
+      lengths,
+    );
+  }
+});
+
+t.test('no byte is lost or moved by cutting', async (t) => {
+  const out = open({ maxPayloadBytes: 5 });
+  const text = 'the quick brown fox jumps over the lazy dog';
+  for (let at = 0; at < text.length; at += (at % 4) + 1) write(out, text.slice(at, at + (at % 4) + 1));
+  const payloads = drain(t, out, 0).map((message) => parseMessage(message).payload);
+  t.equal(Buffer.concat(payloads).toString(), text);
+  t.ok(payloads.every(({ length }, i) => length === 5 || i === payloads.length - 1));
+});
+
+t.test('bytes are copied when they are numbered', async (t) => {
+  const out = open();
+  const bytes = Buffer.from('before');
+  out.write(bytes, PayloadType.output);
+  const message = out.next(0)!;
+  bytes.fill('!');
+  t.equal(inWords(message), 'data 0 "before"');
+  t.equal(inWords(out.next(200)!), 'data 0 "before"', 'also when it is sent again');
+});
+
+t.test('before HandshakeComplete nothing but the handshake response leaves', async (t) => {
+  const out = outgoing();
+  write(out, 'early');
+  out.write(Buffer.from('00000002', 'hex'), PayloadType.flag);
+  t.strictSame(sent(t, out, 0), []);
+  t.equal(out.deadline(0), undefined, 'and there is nothing to wait for');
+  out.write(Buffer.from('{}'), PayloadType.handshakeResponse);
+  t.strictSame(sent(t, out, 0), ['answer 0'], 'which does not wait behind early data');
+  t.strictSame(sent(t, out, 200), ['answer 0']);
+  out.allowData();
+  t.strictSame(sent(t, out, 200), ['data 1 "early"', 'flag 2 00000002']);
+});
+
+t.test('messages of other types keep their place and are never joined', async (t) => {
+  const out = open();
+  write(out, 'a');
+  write(out, 'b');
+  out.write(Buffer.from('00000002', 'hex'), PayloadType.flag);
+  t.strictSame(sent(t, out, 0), ['data 0 "ab"', 'flag 1 00000002']);
+});
+
+t.test('an empty write is no message', async (t) => {
+  const out = open();
+  write(out, '');
+  t.strictSame(sent(t, out, 0), []);
+  t.equal(out.drained, true);
+});
+
+t.test('drained and delivered: everything, and all output, acknowledged', async (t) => {
+  const out = open();
+  t.strictSame([out.drained, out.delivered], [true, true]);
+  write(out, 'a');
+  t.strictSame([out.drained, out.delivered, out.waitingBytes, out.inFlightBytes], [false, false, 1, 0]);
+  sent(t, out, 0);
+  t.strictSame([out.drained, out.delivered, out.waitingBytes, out.inFlightBytes], [false, false, 0, 1]);
+  out.write(Buffer.from('00000002', 'hex'), PayloadType.flag);
+  sent(t, out, 0);
+  out.acknowledge(0, 1);
+  t.strictSame([out.drained, out.delivered], [false, true], 'the flag is on its way');
+  out.acknowledge(1, 1);
+  t.strictSame([out.drained, out.delivered, out.inFlightBytes], [true, true, 0]);
+});
+
+t.test('an acknowledgement of anything else changes nothing', async (t) => {
+  const out = open();
+  write(out, 'a');
+  sent(t, out, 0);
+  for (const number of [-1, 1, 2 ** 40, Number.NaN]) t.equal(out.acknowledge(number, 1), false, String(number));
+  t.equal(out.acknowledge(0, 1), true);
+  t.equal(out.acknowledge(0, 1), false, 'nor a second one');
+});
+
+t.test('a full window of messages blocks, and evicts nothing', async (t) => {
+  const out = open({ windowMessages: 3 });
+  for (const text of 'abcde') {
+    write(out, text);
+    drain(t, out, 0);
+  }
+  t.equal(out.inFlightBytes, 3);
+  t.equal(out.waitingBytes, 2);
+  out.acknowledge(1, 1);
+  t.strictSame(sent(t, out, 1), [], 'a gap holds its place: the agent has to keep what is behind it');
+  out.acknowledge(0, 1);
+  t.strictSame(sent(t, out, 1), ['data 3 "de"'], 'the two in front have made room');
+});
+
+t.test('a full window of bytes blocks at its limit', async (t) => {
+  for (const [windowBytes, messages] of [
+    [2047, 2],
+    [2048, 2],
+    [2049, 3],
+  ] as const) {
+    const out = open({ windowBytes });
+    write(out, Buffer.alloc(10_000));
+    t.equal(drain(t, out, 0).length, messages, String(windowBytes));
+  }
+});
+
+t.test('a gap that never closes holds a bounded number of messages', async (t) => {
+  const out = open({ windowMessages: 50 });
+  for (let now = 0; now < 2000; now++) {
+    write(out, 'x');
+    for (const message of drain(t, out, now)) {
+      const { sequenceNumber } = parseMessage(message);
+      if (sequenceNumber !== 7) out.acknowledge(sequenceNumber, now + 0.5);
+    }
+  }
+  t.equal(out.inFlightBytes, 50);
+});
+
+t.test('only the oldest is resent by timeout, with the same bytes, and backs off', async (t) => {
+  const out = open();
+  write(out, 'a');
+  const first = drain(t, out, 0)[0]!;
+  write(out, 'b');
+  sent(t, out, 1);
+  t.equal(out.deadline(1), 200);
+  t.strictSame(sent(t, out, 199.9), []);
+  const again = drain(t, out, 200);
+  t.equal(again.length, 1);
+  t.ok(again[0]!.equals(first));
+  const times = [];
+  for (let now = out.deadline(200)!; times.length < 6; now = out.deadline(now)!) {
+    times.push(now);
+    t.strictSame(sent(t, out, now), ['data 0 "a"']);
+  }
+  t.strictSame(times, [600, 1400, 3000, 6200, 11_200, 16_200]);
+});
+
+t.test('the deadline is the very time of the resend, whatever the fractions', async (t) => {
+  for (let i = 0; i < 300; i++) {
+    const start = 1234.1 * i + 0.3;
+    const out = open();
+    write(out, 'a');
+    write(out, 'b');
+    sent(t, out, start);
+    out.acknowledge(0, start + 0.1 + i / 7);
+    write(out, 'c');
+    sent(t, out, start + 60 + i / 3);
+    const deadline = out.deadline(start + 60 + i / 3)!;
+    if (sent(t, out, deadline).length !== 1) t.fail(`nothing at ${deadline}`);
+  }
+});
+
+t.test('an acknowledgement of a resent message is no measurement and ends no backoff', async (t) => {
+  const out = open();
+  write(out, 'a');
+  sent(t, out, 0);
+  sent(t, out, 200);
+  sent(t, out, 600);
+  out.acknowledge(0, 601);
+  t.equal(out.roundTrip.smoothed, undefined);
+  write(out, 'b');
+  sent(t, out, 1000);
+  t.equal(out.deadline(1000), 1800, 'a path that got slower would else be flooded for ever');
+  out.acknowledge(1, 1300);
+  t.equal(out.roundTrip.smoothed, 300);
+  write(out, 'c');
+  sent(t, out, 2000);
+  t.equal(out.deadline(2000), 2500, '300 + 4 · (|100 − 300| / 4)');
+});
+
+t.test('a message is taken for lost when three behind it arrived, once the reordering is over', async (t) => {
+  for (const [behind, lost] of [
+    [2, []],
+    [3, ['data 1 "x"']],
+    [4, ['data 1 "x"', 'data 2 "x"']],
+  ] as const) {
+    const out = open();
+    for (let i = 0; i < 8; i++) {
+      write(out, 'x');
+      sent(t, out, 0);
+    }
+    out.acknowledge(0, 20);
+    out.acknowledge(1 + behind, 20);
+    const { reorderWait, timeout } = out.roundTrip;
+    t.ok(reorderWait < timeout / 2);
+    t.equal(out.deadline(20), lost.length > 0 ? reorderWait : timeout, `${behind} behind`);
+    t.strictSame(sent(t, out, reorderWait), lost);
+  }
+});
+
+t.test('several lost messages are resent together and not one per timeout', async (t) => {
+  const out = open();
+  for (let i = 0; i < 20; i++) {
+    write(out, 'x');
+    sent(t, out, 0);
+  }
+  for (const number of [0, 1, 4, 5, 8, 9, 10, 11, 12, 13]) out.acknowledge(number, 20);
+  t.equal(out.deadline(20), 30);
+  t.strictSame(sent(t, out, 30), ['data 2 "x"', 'data 3 "x"', 'data 6 "x"', 'data 7 "x"']);
+  const next = out.deadline(30)!;
+  t.equal(next, 30 + out.roundTrip.timeout, 'a second time only after the timeout');
+  t.strictSame(sent(t, out, next), ['data 2 "x"'], 'which the oldest doubles, since nothing more was heard');
+  t.equal(out.deadline(next), 30 + out.roundTrip.timeout);
+  t.strictSame(sent(t, out, 30 + out.roundTrip.timeout), ['data 3 "x"', 'data 6 "x"', 'data 7 "x"']);
+});
+
+t.test('the first output proves that what the dialling agent refused is to be sent again', async (t) => {
+  const out = open();
+  out.write(Buffer.from('{}'), PayloadType.handshakeResponse);
+  sent(t, out, 0);
+  out.acknowledge(0, 20);
+  write(out, 'SSH-2.0-x\r\n');
+  sent(t, out, 25);
+  write(out, 'kex');
+  sent(t, out, 26);
+  t.equal(out.deadline(30), 25 + 20 + 80, 'by timeout otherwise');
+  out.peerIsReady();
+  t.equal(out.deadline(50), 55, 'a round trip and 10 ms after it was sent');
+  t.strictSame(sent(t, out, 55), ['data 1 "SSH-2.0-x\\r\\n"']);
+  t.strictSame(sent(t, out, 56), ['data 2 "kex"']);
+  write(out, 'later');
+  t.strictSame(sent(t, out, 57), ['data 3 "later"']);
+  out.acknowledge(1, 70);
+  out.acknowledge(2, 70);
+  t.equal(out.deadline(70), 57 + 100, 'what was sent after it waits for its timeout');
+});
+
+t.test('after a reconnect everything unacknowledged goes again, same bytes, oldest first', async (t) => {
+  const out = open();
+  const first: Buffer[] = [];
+  for (const text of 'abcde') {
+    write(out, text);
+    first.push(...drain(t, out, 0));
+  }
+  out.acknowledge(1, 5);
+  out.acknowledge(3, 5);
+  write(out, 'f');
+  t.equal(out.reconnected(undefined), undefined);
+  t.equal(out.deadline(10), 10);
+  const again = drain(t, out, 10);
+  t.strictSame(again.map(inWords), ['data 0 "a"', 'data 2 "c"', 'data 4 "e"', 'data 5 "f"']);
+  for (const number of [0, 2, 4]) t.ok(again[number / 2]!.equals(first[number]!));
+});
+
+t.test('what is acknowledged while it waits to be sent again is not, and leaves no deadline behind', async (t) => {
+  const out = open();
+  for (const text of 'ab') {
+    write(out, text);
+    sent(t, out, 0);
+  }
+  out.reconnected(undefined);
+  out.acknowledge(0, 1);
+  out.acknowledge(1, 1);
+  t.equal(out.deadline(1), undefined);
+  t.strictSame(sent(t, out, 1), []);
+});
+
+t.test('the pace holds for what is new and what is sent again', async (t) => {
+  const out = open({ pace: new Pace(40) });
+  write(out, Buffer.alloc(4096));
+  t.equal(drain(t, out, 0).length, 2, 'a burst of 40 / 20');
+  t.equal(out.deadline(0), 25);
+  t.equal(drain(t, out, 25).length, 1);
+  out.reconnected(undefined);
+  t.equal(drain(t, out, 49).length, 0);
+  t.equal(drain(t, out, 50).length, 1);
+});
+
+t.test('payload size', async (t) => {
+  const big = 8192;
+  const probing = (t: Test): Outgoing => {
+    const out = open({ maxPayloadBytes: big });
+    write(out, Buffer.alloc(3 * big, 'x'));
+    t.strictSame(sent(t, out, 0).slice(0, 3), [`size 0 ${big}`, 'data 1 1024', 'data 2 1024']);
+    return out;
+  };
+  const sizes = (messages: string[]) => [...new Set(messages.map((words) => Number(words.split(' ')[2])))];
+
+  t.test('grows only under a backlog of the full size', async (t) => {
+    const out = open({ maxPayloadBytes: big });
+    write(out, Buffer.alloc(big - 1));
+    t.strictSame(sizes(sent(t, out, 0)), [1024, 1023]);
+    write(out, Buffer.alloc(big));
+    t.equal(sent(t, out, 0)[0], `size 8 ${big}`);
+  });
+
+  t.test('never grows where 1,024 bytes are the limit', async (t) => {
+    const out = open({ maxPayloadBytes: 1024 });
+    write(out, Buffer.alloc(10 * big));
+    t.strictSame(sizes(sent(t, out, 0)), [1024]);
+  });
+
+  t.test('grows by one byte if so set', async (t) => {
+    const out = open({ maxPayloadBytes: 1025 });
+    write(out, Buffer.alloc(2 * 1025));
+    t.strictSame(sent(t, out, 0), ['size 0 1025', 'data 1 1024', 'data 2 1024', 'data 3 "\\u0000\\u0000"']);
+    out.acknowledge(0, 1);
+    write(out, Buffer.alloc(1025));
+    t.strictSame(sent(t, out, 1), ['data 4 1025']);
+  });
+
+  t.test('is tried by one message that carries none of the bytes', async (t) => {
+    const out = probing(t);
+    t.equal(out.waitingBytes, 0, 'data goes on behind it, 1,024 bytes at a time');
+    const probe = parseMessage(out.next(300)!);
+    t.equal(probe.payloadType, PayloadType.size);
+    t.strictSame(JSON.parse(probe.payload.toString()), { cols: 80, rows: 24 });
+  });
+
+  t.test('has grown when that one is acknowledged', async (t) => {
+    const out = probing(t);
+    write(out, Buffer.alloc(big, 'y'));
+    t.strictSame(sizes(sent(t, out, 1)), [1024], 'not before');
+    out.acknowledge(0, 2);
+    write(out, Buffer.alloc(2 * big + 5, 'z'));
+    t.strictSame(sizes(sent(t, out, 3)), [big, Number.NaN]);
+    t.equal(out.reconnected(1009), undefined, 'and that stays so');
+  });
+
+  t.test('is refused by close code 1009', async (t) => {
+    const out = probing(t);
+    const before = out.inFlightBytes;
+    t.equal(out.reconnected(1009), 'payload-refused');
+    t.equal(out.inFlightBytes, before - big + 21);
+    const again = sent(t, out, 5);
+    t.strictSame(again.slice(0, 2), ['size 0 21', 'data 1 1024'], 'short, under its own number');
+    write(out, Buffer.alloc(3 * big));
+    t.strictSame(sizes(sent(t, out, 6)), [1024]);
+    t.equal(out.reconnected(1009), undefined, 'reported once');
+    for (let number = 0; !out.drained; number++) out.acknowledge(number, 7);
+    t.equal(out.inFlightBytes, 0);
+  });
+
+  t.test('is refused when two sockets are lost over it', async (t) => {
+    const out = probing(t);
+    t.equal(out.reconnected(undefined), undefined);
+    t.equal(sent(t, out, 5)[0], `size 0 ${big}`, 'the first time it goes as it is');
+    t.equal(out.reconnected(1006), 'payload-refused');
+    t.equal(sent(t, out, 9)[0], 'size 0 21');
+  });
+
+  t.test('is not refused by sockets it was not sent on', async (t) => {
+    const out = probing(t);
+    for (let i = 0; i < 5; i++) t.equal(out.reconnected(i === 0 ? undefined : 1009), undefined);
+    sent(t, out, 5);
+    t.equal(out.reconnected(undefined), 'payload-refused');
+  });
+
+  t.test('is not refused by "1000 Bye", nor by our own leaving', async (t) => {
+    const out = probing(t);
+    for (let now = 1; now < 6; now++) {
+      t.equal(out.reconnected(1000), undefined);
+      t.equal(sent(t, out, now)[0], `size 0 ${big}`);
+    }
+    t.equal(out.reconnected(undefined), undefined);
+    t.equal(out.reconnected(undefined), undefined, 'and a "Bye" counts for no later cut');
+  });
+
+  t.test('a refused probe that the agent had after all doubles no byte', async (t) => {
+    // The agent got the large probe, but both acknowledgements were lost with their sockets.
+    const out = open({ maxPayloadBytes: big });
+    const text = Buffer.from(Array.from({ length: 3 * big }, (_, i) => i % 251));
+    write(out, text);
+    const agent = new Map<number, Buffer>();
+    const take = (messages: Buffer[]) => {
+      for (const message of messages.map(parseMessage)) {
+        if (!agent.has(message.sequenceNumber)) {
+          agent.set(message.sequenceNumber, message.payloadType === PayloadType.output ? message.payload : Buffer.of());
+        }
+      }
+    };
+    take(drain(t, out, 0));
+    out.reconnected(undefined);
+    take(drain(t, out, 5));
+    t.equal(out.reconnected(undefined), 'payload-refused');
+    take(drain(t, out, 10));
+    const got = [...agent.entries()].sort(([a], [b]) => a - b).map(([, payload]) => payload);
+    t.ok(Buffer.concat(got).equals(text));
+  });
+});
