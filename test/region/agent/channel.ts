@@ -54,8 +54,11 @@ export type AgentAction =
   /** Write to the socket, then call `written`; until then the agent reads no message (`blocked`). */
   | { type: 'write'; bytes: Buffer }
   | { type: 'disconnect' }
-  /** The worker has ended; nothing comes after it. `output` is for channel_closed. */
-  | { type: 'ended'; status: 'Success' | 'Failed'; output: string };
+  /**
+   * The worker has ended; nothing comes after it. `output` is for channel_closed; `unacknowledged` messages may
+   * never have reached the client.
+   */
+  | { type: 'ended'; status: 'Success' | 'Failed'; output: string; unacknowledged: number };
 
 type State = 'handshake' | 'dialling' | 'open' | 'closing' | 'crashed' | 'ended';
 type Verdict = 'done' | 'not-ready' | 'failed' | 'writing';
@@ -92,11 +95,6 @@ export class AgentChannel {
   /** True while the socket does not take what was written: the agent's reader stands still. */
   get blocked(): boolean {
     return this.#writing !== undefined;
-  }
-
-  /** Messages sent and not yet acknowledged. */
-  get unacknowledged(): number {
-    return this.#outgoing.size;
   }
 
   /** The next time `tick` has something to do; undefined: never, unless something else happens. */
@@ -173,7 +171,7 @@ export class AgentChannel {
         'document process failed unexpectedly: ipc messaging received timeout signal' +
         ' , check [ssm-document-worker]/[ssm-session-worker] log for crash reason',
     };
-    this.#outgoing.clear();
+    this.#outgoing.clear(); // The process is gone.
     this.#incoming.clear();
     this.#stateDeadline = now + this.#options.refusedPortDelayMs;
     return [];
@@ -359,9 +357,9 @@ export class AgentChannel {
   #finish(): void {
     this.#state = 'ended';
     this.#stateDeadline = Infinity;
+    this.#actions.push({ type: 'ended', ...this.#end, unacknowledged: this.#outgoing.size });
     this.#outgoing.clear();
     this.#incoming.clear();
-    this.#actions.push({ type: 'ended', ...this.#end });
   }
 
   #receiveAcknowledge(message: Message, now: number): void {
