@@ -64,7 +64,7 @@ function readDocument(file: string): Record<string, FileValue> {
   }
   const values: Record<string, FileValue> = {};
   const known = new Set(Object.keys(settings).map(fileKey));
-  for (const [key, value] of Object.entries(parseToml(text, file))) {
+  for (const [key, value] of flatten(parseToml(text, file), known)) {
     const where = `${file}:${locate(text, key)}`;
     if (!known.has(key)) {
       const meant = nearest(key, known);
@@ -75,6 +75,16 @@ function readDocument(file: string): Record<string, FileValue> {
     values[key] = { value, where };
   }
   return values;
+}
+
+/** `[agent] upstream = …` as `agent.upstream`: tables whose names are part of a setting's. */
+function flatten(document: Record<string, unknown>, known: Set<string>): [string, unknown][] {
+  const tables = new Set([...known].filter((key) => key.includes('.')).map((key) => key.split('.')[0]));
+  return Object.entries(document).flatMap(([key, value]) =>
+    tables.has(key) && typeof value === 'object' && value !== null
+      ? Object.entries(value).map(([name, inner]): [string, unknown] => [`${key}.${name}`, inner])
+      : [[key, value]],
+  );
 }
 
 function parseToml(text: string, file: string): Record<string, unknown> {
@@ -91,7 +101,8 @@ function parseToml(text: string, file: string): Record<string, unknown> {
 
 /** `LINE:COLUMN` of a top-level key or table. The parser keeps no positions; a person only needs the place. */
 function locate(text: string, key: string): string {
-  const name = key.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
+  // A key of a table stands alone on its line.
+  const name = key.replace(/^.*\./, '').replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
   const start = new RegExp(`^[ \\t]*(?:\\[+[ \\t]*)?["']?${name}["']?[ \\t]*[=.\\]]`);
   const lines = text.split('\n');
   const line = lines.findIndex((candidate) => start.test(candidate));

@@ -85,3 +85,34 @@ export class TransportError extends KeyholeError {
     this.retryable = details.retryable ?? false;
   }
 }
+
+/** An error as it is told to another process of ours. */
+export interface ErrorReport {
+  code: string;
+  message: string;
+  hint?: string;
+  exitStatus: 1 | 2;
+}
+
+export function reportOf(error: KeyholeError): ErrorReport {
+  return {
+    code: error.code,
+    message: error.message,
+    exitStatus: error.exitStatus,
+    ...(error.hint !== undefined && { hint: error.hint }),
+  };
+}
+
+/** An error that another process of ours met, for whoever has to show it. */
+export class ReportedError extends KeyholeError {
+  readonly #exitStatus: 1 | 2;
+
+  constructor({ code, message, hint, exitStatus }: ErrorReport) {
+    super(code, message, hint === undefined ? {} : { hint });
+    this.#exitStatus = exitStatus;
+  }
+
+  override get exitStatus(): 1 | 2 {
+    return this.#exitStatus;
+  }
+}

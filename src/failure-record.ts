@@ -1,8 +1,9 @@
 // The last failures, kept for `keyhole why`: several clients hide what a ProxyCommand says (users.md section 5). One JSON
 // object per line, appended in one write, so that processes don't tear each other's lines; bounded by starting over.
-import { appendFileSync, mkdirSync, readFileSync, renameSync, statSync } from 'node:fs';
+import { appendFileSync, readFileSync, renameSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { KeyholeError } from './errors.ts';
+import { makeFolder } from './private-folder.ts';
 
 export interface FailureRecord {
   /** Milliseconds since 1970. */
@@ -35,7 +36,7 @@ export function recordFailure(
   };
   const file = failureFile(stateDir);
   try {
-    mkdirSync(stateDir, { recursive: true, mode: 0o700 });
+    makeFolder(stateDir);
     if ((statSync(file, { throwIfNoEntry: false })?.size ?? 0) > maxFileBytes) renameSync(file, `${file}.1`);
     appendFileSync(file, `${JSON.stringify(record)}\n`, { mode: 0o600 });
   } catch {

@@ -53,4 +53,13 @@ if ! command -v "$node" >/dev/null 2>&1; then
   echo 'keyhole: hint: install Node.js 22.12 or newer, or let KEYHOLE_NODE name it' >&2
   exit 1
 fi
+# With ProxyUseFdpass ssh gives one socket as stdin and stdout, and waits for a descriptor on it; every other client gives
+# pipes or two sockets. Node then opens fd 1 as the channel over which it can pass one (helper/hand-over.ts).
+if [ "${1-}" = proxy ]; then
+  case ${KEYHOLE_FDPASS-} in
+    0) ;;
+    1) export NODE_CHANNEL_FD=1 ;;
+    *) if [ -S /dev/fd/1 ] && [ /dev/fd/0 -ef /dev/fd/1 ]; then export NODE_CHANNEL_FD=1; fi ;;
+  esac
+fi
 exec "$node" "$dir/lib/main.js" "$@"

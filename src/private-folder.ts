@@ -9,8 +9,7 @@ import { KeyholeError } from './errors.ts';
  */
 export function ensurePrivateFolder(path: string): void {
   try {
-    // Parents that are missing are made private too: `~/.ssh` has to be.
-    mkdirSync(path, { recursive: true, mode: 0o700 });
+    makeFolder(path);
   } catch (error) {
     throw new KeyholeError('no-folder', `cannot make the folder ${path}: ${(error as NodeJS.ErrnoException).code}`, {
       hint: 'a folder elsewhere can be named with KEYHOLE_RUNTIME_DIR',
@@ -18,6 +17,23 @@ export function ensurePrivateFolder(path: string): void {
     });
   }
   assertPrivateFolder(path);
+}
+
+/**
+ * Makes the folder (0700) if it is missing, and parents that are missing too: `~/.ssh` has to be private as well. Level by
+ * level, since Node's own `recursive` never returns where the kernel answers ENOENT although the parent exists (observed
+ * with Node 24.21 below /proc).
+ * @throws errors of the system
+ */
+export function makeFolder(path: string): void {
+  if (lstatSync(path, { throwIfNoEntry: false }) !== undefined) return;
+  if (dirname(path) !== path) makeFolder(dirname(path));
+  try {
+    mkdirSync(path, { mode: 0o700 });
+  } catch (error) {
+    // Another process of ours was quicker.
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+  }
 }
 
 /** @throws KeyholeError `unsafe-folder` where it is a link, somebody else's, or open to others; `no-folder` */

@@ -62,6 +62,32 @@ export const settings = {
     [] as readonly string[],
     'hosts, besides those of AWS, to which a session may lead (a VPC endpoint behind a name of its own)',
   ),
+  push: setting(
+    choice('instance-connect', 'off'),
+    'instance-connect',
+    'how the public key of the daemon gets onto an instance: by EC2 Instance Connect, or not at all',
+  ),
+  startSessionsPerSecond: setting(
+    integer(1, 1_000),
+    3,
+    'AWS quota of StartSession for the account and region; more connections at once wait in line',
+  ),
+  idleTimeoutMs: setting(duration(1_000, 604_800_000), 600_000, 'how long a daemon stays that nobody uses'),
+  keyLifetimeMs: setting(
+    duration(60_000, 604_800_000),
+    3_600_000,
+    'how long the daemon uses one key before it makes another',
+  ),
+  agentUpstream: setting<string | undefined>(
+    absolutePath(),
+    undefined,
+    'socket of your own ssh-agent, for where it is not found by itself (1Password, Secretive)',
+  ),
+  agentAllowUnbound: setting(
+    flag(),
+    false,
+    'whether clients that do not bind their agent connection (ssh before 8.9) are offered the key of the daemon',
+  ),
   logLevel: setting(choice('error', 'info', 'debug'), 'error', 'how much is logged'),
   logFile: setting<string | undefined>(absolutePath(), undefined, 'where proxy logs to; nothing is logged without it'),
 } satisfies Record<string, Setting<unknown>>;
@@ -71,19 +97,20 @@ export type Settings = {
   readonly [Name in SettingName]: (typeof settings)[Name] extends Setting<infer T> ? T : never;
 };
 
-/** `pingIntervalMs` → `ping_interval`. */
+/** `pingIntervalMs` → `ping_interval`; `agentAllowUnbound` → `agent.allow_unbound`, in the table `[agent]`. */
 export function fileKey(name: string): string {
-  return name.replace(/Ms$/, '').replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+  const key = name.replace(/Ms$/, '').replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+  return key.replace(/^agent_/, 'agent.');
 }
 
 /** `pingIntervalMs` → `KEYHOLE_PING_INTERVAL`. */
 export function envName(name: string): string {
-  return `KEYHOLE_${fileKey(name).toUpperCase()}`;
+  return `KEYHOLE_${fileKey(name).replace('.', '_').toUpperCase()}`;
 }
 
 /** `pingIntervalMs` → `ping-interval`. */
 export function flagName(name: string): string {
-  return fileKey(name).replaceAll('_', '-');
+  return fileKey(name).replace(/[._]/g, '-');
 }
 
 function setting<T>(kind: Kind<T>, fallback: T, about: string): Setting<T> {
@@ -143,6 +170,14 @@ function choice<const T extends string>(...values: T[]): Kind<T> {
   return {
     allowed: `one of ${values.join(', ')}`,
     read: (value) => values.find((allowed) => allowed === value),
+  };
+}
+
+function flag(): Kind<boolean> {
+  return {
+    allowed: 'true or false',
+    read: (value) =>
+      typeof value === 'boolean' ? value : value === 'true' ? true : value === 'false' ? false : undefined,
   };
 }
 

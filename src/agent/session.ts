@@ -4,7 +4,7 @@
 import { type Clock, sleep } from '../clock.ts';
 import { ProtocolError } from '../errors.ts';
 import type { Log } from '../log.ts';
-import { Bindings } from './bindings.ts';
+import { type Binding, Bindings } from './bindings.ts';
 import { type EphemeralKey, type Keyring, keyComment } from './keyring.ts';
 import {
   extensionFailure,
@@ -21,7 +21,7 @@ import {
   success,
 } from './message.ts';
 import type { Upstream } from './upstream-agent.ts';
-import { parseUserauthRequest } from './userauth.ts';
+import { parseUserauthRequest, type UserauthRequest } from './userauth.ts';
 
 /** Why and when our key is offered on one socket; the daemon's side of the bargain. */
 export interface Offer {
@@ -32,6 +32,11 @@ export interface Offer {
   key(signal: AbortSignal): Promise<EphemeralKey | undefined>;
   /** Whether a client that never bound its connection is offered our key (ssh before 8.9, and most that are not ssh). */
   readonly allowUnbound: boolean;
+  /**
+   * Whether our key may be used for a login to this host; any host where it is left out. With the host keys that AWS
+   * vouches for, it ties the key to its target even if somebody else gets hold of the connection.
+   */
+  accepts?(host: Pick<Binding, 'hostKey' | 'verified'>): boolean;
 }
 
 export interface Limits {
@@ -100,8 +105,10 @@ export class AgentSession {
 
   /** Whether our key exists as far as this client is concerned. */
   get #offered(): boolean {
-    const { state } = this.#bindings;
-    return state === 'login' || (state === 'unbound' && this.#options.offer.allowUnbound);
+    const { offer } = this.#options;
+    const { state, login } = this.#bindings;
+    if (login) return offer.accepts?.(login) ?? true;
+    return state === 'unbound' && offer.allowUnbound;
   }
 
   async #list(): Promise<Identity[]> {
@@ -159,7 +166,8 @@ export class AgentSession {
       if (!request.keyBlob.equals(keyBlob) || request.algorithm !== 'ssh-ed25519') {
         throw new ProtocolError('agent-sign-data', 'a login request for another key', { side: 'remote' });
       }
-      if (!this.#bindings.covers(request)) {
+      const { login } = this.#bindings;
+      if (login && !belongsTo(login, request)) {
         throw new ProtocolError('agent-sign-data', 'a login request of another session', { side: 'remote' });
       }
       log('debug', 'agent.signed', { user: request.user });
@@ -188,4 +196,9 @@ export class AgentSession {
       return failure;
     }
   }
+}
+
+/** Whether a login request is one of the session to which the connection is bound. */
+function belongsTo(login: Binding, request: UserauthRequest): boolean {
+  return login.sessionId.equals(request.sessionId) && (request.hostKey?.equals(login.hostKey) ?? true);
 }

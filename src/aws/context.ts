@@ -9,6 +9,8 @@ import { ConfigError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { version } from '../version.ts';
 import { adviseAwsError } from './advice.ts';
+import { InstanceConnect } from './instance-connect.ts';
+import type { Pusher } from './pusher.ts';
 import type { Resolution } from './resolution.ts';
 import { resolveAws } from './resolve.ts';
 import { upgradeSigner } from './sign.ts';
@@ -32,6 +34,8 @@ export interface AwsContext {
   readonly region: string;
   readonly ssm: SsmApi;
   readonly signer: UpgradeSigner;
+  /** Gets a public key onto an instance; undefined where Instance Connect knows no such target (hybrid nodes). */
+  pusher(instanceId: string): Pusher | undefined;
   /** Certificate authorities to trust instead of the built-in ones (AWS_CA_BUNDLE), for the websocket too. */
   readonly ca: Buffer | undefined;
   /** Cached, and refreshed before they expire. */
@@ -65,13 +69,14 @@ export async function contextOf(resolution: Resolution, options: ContextOptions)
   const { region, profile, credentialSource } = resolution;
   const { id, clock, log, startQueue } = options;
   const ca = await readCaBundle(resolution.caBundle);
+  const credentials = credentialProvider(resolution.credentials, options.refresh);
   const common = {
     region,
     profile,
     ignoreConfiguredEndpointUrls: true,
     useFipsEndpoint: resolution.fips,
     useDualstackEndpoint: resolution.dualstack,
-    credentials: credentialProvider(resolution.credentials, options.refresh),
+    credentials,
     customUserAgent: [['keyhole', version]] as [string, string][],
     maxAttempts: 1, // retry.ts repeats
     logger: { trace() {}, debug() {}, info() {}, warn() {}, error() {} },
@@ -85,19 +90,35 @@ export async function contextOf(resolution: Resolution, options: ContextOptions)
   };
   const endpoint = resolution.endpoints.ssm;
   const client = new SSMClient({ ...common, ...(endpoint !== undefined && { endpoint }) });
-  const credentials = () =>
+  const currentCredentials = () =>
     client.config.credentials().catch((error: unknown) => {
       throw adviseAwsError(error, { service: 'ssm', operation: 'credentials', region, profile: credentialSource });
     });
+  const { ec2_instance_connect: pushEndpoint } = resolution.endpoints;
+  const instanceConnect = new InstanceConnect({
+    config: {
+      ...common,
+      credentials: currentCredentials,
+      ...(pushEndpoint !== undefined && { endpoint: pushEndpoint }),
+    },
+    region,
+    profile: credentialSource,
+    clock,
+  });
   return {
     id,
     profile,
     region,
     ssm: ssmClient({ client, region, profile: credentialSource, clock, log, startQueue }),
     // The SDK learns the offset of our clock from the Date header of every answer.
-    signer: upgradeSigner({ region, credentials, awsTime: () => clock.wallTime() + client.config.systemClockOffset }),
+    signer: upgradeSigner({
+      region,
+      credentials: currentCredentials,
+      awsTime: () => clock.wallTime() + client.config.systemClockOffset,
+    }),
+    pusher: (instanceId) => (instanceId.startsWith('i-') ? instanceConnect.pusher(instanceId) : undefined),
     ca,
-    credentials,
+    credentials: currentCredentials,
     close: () => client.destroy(),
   };
 }

@@ -14,6 +14,8 @@ export interface ContextsOptions {
   /** Asks a child in the caller's surroundings (no terminal). @throws KeyholeError */
   resolve(caller: CallerSurroundings, wanted: WantedSettings, signal?: AbortSignal): Promise<Record<string, unknown>>;
   startSessionsPerSecond: number;
+  /** A caller's settings have just been found. */
+  onOpened(context: AwsContext): void;
 }
 
 interface Entry {
@@ -117,6 +119,7 @@ export class AwsContexts {
       profile: resolution.profile,
       region: resolution.region,
     });
+    this.#options.onOpened(context);
     return entry;
   }
 

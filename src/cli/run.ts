@@ -1,9 +1,9 @@
 // argv in, exit status out. Picks the verb and holds what is the same for all of them: signals, the one place where
 // errors are shown, and the end that comes in any case. Loads only what the verb needs: ssh waits for `proxy`.
-import { enableCompileCache } from 'node:module';
 import { KeyholeError, UsageError } from '../errors.ts';
-import { findPaths } from '../paths.ts';
 import { version } from '../version.ts';
+import { useCompileCache } from './compile-cache.ts';
+import { ownPaths } from './own-paths.ts';
 import { muteLibraries, Terminal } from './terminal.ts';
 
 /** What a verb gets from its process. */
@@ -21,8 +21,8 @@ export async function run(argv: string[], env: NodeJS.ProcessEnv): Promise<0 | 1
   const terminal = new Terminal();
   muteLibraries();
   const stop = stopSignal();
-  const { compileCacheDir } = findPaths(env);
-  if (compileCacheDir !== undefined) enableCompileCache(compileCacheDir);
+  const { compileCacheDir } = ownPaths(env);
+  if (compileCacheDir !== undefined) useCompileCache(compileCacheDir);
   try {
     await Promise.race([runVerb(argv, { terminal, env, signal: stop }), overdue(stop)]);
     return 0;
@@ -36,6 +36,10 @@ async function runVerb([verb, ...args]: string[], context: VerbContext): Promise
   if (verb === 'proxy' && !args.includes('--help')) {
     const { proxy } = await import('./proxy.ts');
     return proxy(args, context);
+  }
+  if (verb === 'resolve-aws') {
+    const { printAwsSettings } = await import('./resolve-aws.ts');
+    return printAwsSettings(args, context);
   }
   if (verb === undefined) throw new UsageError('bad-usage', 'no verb is given', { hint: 'keyhole --help lists them' });
   const { runByYargs } = await import('./usage.ts');

@@ -1,11 +1,12 @@
 // The verbs that a person types, with help: yargs reads them. `proxy` comes here only to be explained.
 import yargs from 'yargs';
-import { UsageError } from '../errors.ts';
+import { KeyholeError, UsageError } from '../errors.ts';
 import { version } from '../version.ts';
-import { proxyUsage } from './proxy.ts';
+import { proxyUsage } from './proxy-arguments.ts';
 import type { VerbContext } from './run.ts';
 
-export async function runByYargs(argv: string[], { terminal }: VerbContext): Promise<void> {
+export async function runByYargs(argv: string[], context: VerbContext): Promise<void> {
+  let verb: (() => Promise<void>) | undefined;
   const parser = yargs()
     .scriptName('keyhole')
     .usage('$0 VERB\n\nLets plain OpenSSH reach EC2 instances and hybrid nodes through SSM.')
@@ -20,17 +21,63 @@ export async function runByYargs(argv: string[], { terminal }: VerbContext): Pro
           .positional('USER', { type: 'string', describe: 'login name' })
           .option('daemon', { type: 'boolean', default: true, describe: 'use the daemon; --no-daemon does without' }),
     )
+    .command(
+      'status',
+      'tunnels, traffic and key pushes of the daemon',
+      (status) =>
+        status
+          .option('json', { type: 'boolean', default: false, describe: 'for programs' })
+          .option('watch', { type: 'boolean', default: false, describe: 'again every second' }),
+      ({ json, watch }) => {
+        verb = async () => (await import('./status.ts')).status({ json, watch }, context);
+      },
+    )
+    .command(
+      'why [HOST]',
+      'the last failures, with reason and remedy',
+      (why) =>
+        why
+          .positional('HOST', { type: 'string', describe: 'only those of this host' })
+          .option('json', { type: 'boolean', default: false, describe: 'for programs' }),
+      ({ HOST: host, json }) => {
+        verb = async () => (await import('./why.ts')).why({ host, json }, context);
+      },
+    )
+    .command(
+      'daemon <ACTION>',
+      'starts, stops or runs the daemon by hand, or shows its log',
+      (daemon) =>
+        daemon
+          .positional('ACTION', { choices: ['start', 'stop', 'run', 'logs'] as const, demandOption: true })
+          .option('private', { type: 'boolean', default: false, hidden: true }),
+      ({ ACTION: action, private: isPrivate }) => {
+        verb = async () => {
+          const daemon = await import('./daemon.ts');
+          if (action === 'run') await daemon.daemonRun({ isPrivate }, context);
+          else if (action === 'start') await daemon.daemonStart(context);
+          else if (action === 'stop') await daemon.daemonStop(context);
+          else await daemon.daemonLogs(context);
+        };
+      },
+    )
     .demandCommand(1, 'no verb is given')
     .strict()
     .exitProcess(false)
     .version(version)
     .detectLocale(false)
     .wrap(100);
-  await new Promise<void>((resolve, reject) => {
-    parser.parse(argv, {}, (error: Error | undefined, _arguments: unknown, output: string) => {
-      if (error) reject(new UsageError('bad-usage', error.message, { hint: 'keyhole --help lists the verbs' }));
-      else if (output === '') reject(new UsageError('bad-usage', `usage: ${proxyUsage}`));
-      else resolve(terminal.print(output));
+  const output = await new Promise<string>((resolve, reject) => {
+    parser.parse(argv, {}, (error: Error | undefined, _arguments: unknown, text: string) => {
+      if (!error) resolve(text);
+      else reject(new UsageError('bad-usage', error.message, { hint: 'keyhole --help lists the verbs' }));
     });
   });
+  if (output !== '') return context.terminal.print(output);
+  if (verb === undefined) throw new UsageError('bad-usage', `usage: ${proxyUsage}`);
+  try {
+    await verb();
+  } catch (error) {
+    // A signal is how `daemon run` and `status --watch` end.
+    if (!(error instanceof KeyholeError) || error.code !== 'interrupted') throw error;
+  }
 }

@@ -1,5 +1,5 @@
 // What is said on the local socket, with the checks that each receiver makes (PROTOCOL.md, "The control socket").
-import { KeyholeError, ProtocolError } from '../errors.ts';
+import { ProtocolError, ReportedError } from '../errors.ts';
 
 /** Raised whenever a peer of the former number could not understand us. */
 export const protocolVersion = 1;
@@ -45,13 +45,6 @@ export interface RetireRequest {
   reason: string;
 }
 
-export interface ErrorBody {
-  code: string;
-  message: string;
-  hint?: string;
-  exitStatus: 1 | 2;
-}
-
 export function parseHello(body: Record<string, unknown>): Hello {
   return { protocol: integer(body, 'protocol'), version: text(body, 'version', 64), pid: integer(body, 'pid') };
 }
@@ -90,29 +83,6 @@ export function parseRetireRequest(body: Record<string, unknown>): RetireRequest
   const how = text(body, 'how', 8);
   if (how !== 'drain' && how !== 'stop') throw wrong('how');
   return { how, reason: text(body, 'reason', 256) };
-}
-
-export function errorBody(error: KeyholeError): ErrorBody {
-  return {
-    code: error.code,
-    message: error.message,
-    exitStatus: error.exitStatus,
-    ...(error.hint !== undefined && { hint: error.hint }),
-  };
-}
-
-/** An error that came over the socket, for whoever has to show it. */
-export class ReportedError extends KeyholeError {
-  readonly #exitStatus: 1 | 2;
-
-  constructor({ code, message, hint, exitStatus }: ErrorBody) {
-    super(code, message, hint === undefined ? {} : { hint });
-    this.#exitStatus = exitStatus;
-  }
-
-  override get exitStatus(): 1 | 2 {
-    return this.#exitStatus;
-  }
 }
 
 export function parseError(body: Record<string, unknown>): ReportedError {

@@ -9,6 +9,7 @@ import type { KeyPush } from '../keypush/key-push.ts';
 import type { Log } from '../log.ts';
 import type { PayloadMemory } from '../ssm/transport.ts';
 import type { AgentSockets } from './agent-sockets.ts';
+import type { SessionLedger } from './session-ledger.ts';
 
 export interface DaemonParts {
   clock: Clock;
@@ -19,5 +20,6 @@ export interface DaemonParts {
   /** Undefined where no socket can be made. */
   agents: AgentSockets | undefined;
   payloadMemory: PayloadMemory;
+  ledger: SessionLedger;
   recordFailure(where: OpenRequest, error: KeyholeError): void;
 }

@@ -1,7 +1,8 @@
 // The daemon's log file: at most three files of 5 MB. Written at once, since a daemon's last line is the one that matters.
-import { closeSync, fstatSync, mkdirSync, openSync, renameSync, writeSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, renameSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { type Log, type LogLevel, lineLog } from '../log.ts';
+import { makeFolder } from '../private-folder.ts';
 
 const maxFileBytes = 5 * 2 ** 20;
 /** `FILE`, `FILE.1`, `FILE.2`. */
@@ -12,7 +13,7 @@ export function rotatingLog(file: string, level: LogLevel): Log {
   let fd: number | undefined;
   let size = 0;
   const open = () => {
-    mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
+    makeFolder(dirname(file));
     fd = openSync(file, 'a', 0o600);
     size = fstatSync(fd).size;
   };

@@ -4,7 +4,6 @@ import type { Socket } from 'node:net';
 import { type Frame, FrameType } from '../control/frame.ts';
 import { ControlLink, expectFrame } from '../control/link.ts';
 import {
-  errorBody,
   type Hello,
   parseHello,
   parseOpenRequest,
@@ -12,7 +11,7 @@ import {
   protocolVersion,
   type RetireRequest,
 } from '../control/message.ts';
-import { KeyholeError, ProtocolError } from '../errors.ts';
+import { KeyholeError, ProtocolError, reportOf } from '../errors.ts';
 import type { PushState } from '../keypush/key-push.ts';
 import { version } from '../version.ts';
 import type { DaemonParts } from './parts.ts';
@@ -73,7 +72,7 @@ export class Service {
         error instanceof KeyholeError ? error : new KeyholeError('internal', String(error), { cause: error });
       if (failure.code !== 'control-closed') {
         this.#options.parts.log('error', 'control conversation failed', { code: failure.code, why: failure.message });
-        link.send(FrameType.error, errorBody(failure));
+        link.send(FrameType.error, reportOf(failure));
       }
     } finally {
       socket.destroySoon();

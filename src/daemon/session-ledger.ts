@@ -1,7 +1,9 @@
 // The sessions this daemon has at AWS, on disk, so that one that was killed leaves a list of what its successor has to
 // end. It holds no secret: a session's id opens nothing. Appended to per start and end, rewritten when it has grown.
-import { appendFileSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { appendFileSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
+import type { WantedSettings } from '../aws/caller.ts';
+import { makeFolder } from '../private-folder.ts';
 
 export interface LedgerEntry {
   sessionId: string;
@@ -9,6 +11,10 @@ export interface LedgerEntry {
   region: string;
   /** Names the AWS context that may end it (aws/contexts.ts). */
   context: string;
+  /** With which its settings can be found again, if no secret is needed for that. */
+  wanted: WantedSettings;
+  env: Record<string, string>;
+  cwd: string;
 }
 
 type Line = { start: LedgerEntry } | { end: string };
@@ -53,7 +59,7 @@ export class SessionLedger {
         this.#rewrite(this.#file);
         return;
       }
-      mkdirSync(dirname(this.#file), { recursive: true, mode: 0o700 });
+      makeFolder(dirname(this.#file));
       appendFileSync(this.#file, `${JSON.stringify(line)}\n`, { mode: 0o600 });
     } catch {
       // Said above.

@@ -1,16 +1,17 @@
 // One tunnel of the daemon: from a caller's request over the open transport to the last byte. What goes wrong in it ends
 // it and nothing else. The order of a connection's steps is this file's.
 import type { Socket } from 'node:net';
+import { withoutSecrets } from '../aws/caller.ts';
 import type { AwsContext } from '../aws/context.ts';
 import { loadSettings } from '../config.ts';
 import { FrameType } from '../control/frame.ts';
 import { type ControlLink, expectFrame } from '../control/link.ts';
-import { errorBody, type OpenRequest } from '../control/message.ts';
-import { KeyholeError, TransportError } from '../errors.ts';
-import type { PushRequest } from '../keypush/key-push.ts';
+import type { OpenRequest } from '../control/message.ts';
+import { KeyholeError, reportOf, TransportError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { findPaths } from '../paths.ts';
 import { type Settings, showDuration } from '../settings.ts';
+import type { SessionNotes } from '../ssm/transport.ts';
 import { type Host, parseHost, parsePort, parseUser } from '../target/host.ts';
 import { awaitFirstByte } from '../tunnel/first-byte.ts';
 import { openTunnel } from '../tunnel/open.ts';
@@ -95,19 +96,21 @@ export class Tunnel {
     const timer = clock.after(settings.deadlineMs, () => deadline.abort(overdue(host, settings.deadlineMs)));
     const signal = AbortSignal.any([link.closed, stop, deadline.signal]);
     try {
-      const aws = await this.#resolveAws(link, host, signal);
-      this.#offerKey(aws, settings, host, port, user);
+      const aws = await this.#resolveAws(link, host);
+      const keyOffered = this.#offerKey(aws, settings, host, port, user);
       const transport = await openTunnel({
         target: host.instanceId,
         port,
         aws,
         settings,
         payloadMemory: this.#parts.payloadMemory,
+        notes: this.#notes(aws, host),
         clock,
         log: this.#log,
         signal,
       });
       this.#transport = transport;
+      await keyOffered.catch((error) => this.#log('error', 'no agent socket', { why: String(error) }));
       await awaitFirstByte(transport, {
         host: host.name,
         port,
@@ -130,27 +133,40 @@ export class Tunnel {
     return { request, settings, host: parseHost(request.host), port: parsePort(request.port), user };
   }
 
-  #resolveAws(link: ControlLink, host: Host, signal: AbortSignal): Promise<AwsContext> {
+  #resolveAws(link: ControlLink, host: Host): Promise<AwsContext> {
     const wanted = { profile: host.profile, region: host.region };
-    return this.#parts.aws.open(this.#request.caller, wanted, signal, async () => {
+    return this.#parts.aws.open(this.#request.caller, wanted, async () => {
       link.send(FrameType.resolve, wanted);
       return expectFrame(await link.receive(), FrameType.resolved);
     });
   }
 
+  #notes({ region, id }: AwsContext, { instanceId, ...host }: Host): SessionNotes {
+    const { ledger } = this.#parts;
+    const { env, cwd } = this.#request.caller;
+    const wanted = { profile: host.profile, region: host.region };
+    const note = { target: instanceId, region, context: id, wanted, env: withoutSecrets(env), cwd };
+    return {
+      started: (sessionId) => ledger.start({ sessionId, ...note }),
+      ended: (sessionId) => ledger.end(sessionId),
+    };
+  }
+
   /** The public key goes to the instance while the tunnel opens; the target's agent socket is there before `ready`. */
-  #offerKey(aws: AwsContext, settings: Settings, host: Host, port: number, user: string | undefined): void {
+  async #offerKey(
+    aws: AwsContext,
+    settings: Settings,
+    host: Host,
+    port: number,
+    user: string | undefined,
+  ): Promise<void> {
     if (user === undefined) return;
     const { agents, keyring, keyPush } = this.#parts;
     const pusher = settings.push === 'off' ? undefined : aws.pusher(host.instanceId);
-    const push: PushRequest | undefined = pusher && {
-      target: `${aws.id}/${host.instanceId}`,
-      user,
-      publicKey: keyring.current().publicLine,
-      pusher,
-    };
-    if (push !== undefined) keyPush.begin(push);
-    agents?.serve({ host: host.name, port, user }, push, this.#request.upstreamAgent, settings);
+    const push = pusher && { target: `${aws.id}/${host.instanceId}`, user, pusher };
+    if (push !== undefined) keyPush.begin({ ...push, publicKey: keyring.current().publicLine });
+    const upstream = this.#request.upstreamAgent;
+    await agents?.serve({ host: host.name, port, user, push, upstream, allowUnbound: settings.agentAllowUnbound });
   }
 
   async #handOver(link: ControlLink, transport: Transport, how: 'fd' | 'relay'): Promise<Socket> {
@@ -195,7 +211,7 @@ export class Tunnel {
     this.#log('error', 'tunnel failed', { code: failure.code, why: failure.message });
     // A caller that went away knows.
     if (failure.code === 'control-closed' || failure.code === 'interrupted') return;
-    if (this.#state === 'opening') link.send(FrameType.error, errorBody(failure));
+    if (this.#state === 'opening') link.send(FrameType.error, reportOf(failure));
     // The helper shows and records what happens before; later there is nobody to show it to.
     else this.#parts.recordFailure(this.#request, failure);
   }

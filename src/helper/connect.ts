@@ -8,7 +8,7 @@ import { type Hello, parseHello, protocolVersion } from '../control/message.ts';
 import { KeyholeError } from '../errors.ts';
 import { assertSocketPath, ensurePrivateFolder } from '../private-folder.ts';
 import { version } from '../version.ts';
-import { spawnDaemon } from './spawn-daemon.ts';
+import { spawnDaemon, spawnPrivateDaemon } from './spawn-daemon.ts';
 import { takeStartLock } from './start-lock.ts';
 
 export interface ConnectOptions {
@@ -47,6 +47,15 @@ export async function connectDaemon(options: ConnectOptions): Promise<ControlLin
   } finally {
     release?.();
   }
+}
+
+/** A daemon of our own, for one connection: its end of a socket pair. @throws KeyholeError `daemon-start` */
+export async function connectPrivateDaemon(env: NodeJS.ProcessEnv): Promise<ControlLink> {
+  const child = spawnPrivateDaemon(env);
+  const link = new ControlLink(child.stdio[3] as Socket);
+  child.unref();
+  await exchangeHello(link);
+  return link;
 }
 
 /** As connectDaemon, but undefined where no daemon runs; never starts or replaces one. */

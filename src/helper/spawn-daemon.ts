@@ -3,6 +3,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { ownCommand } from '../own-process.ts';
 
 /**
  * What the daemon inherits. Nothing of AWS: each caller's settings are resolved in its own surroundings, and a profile
@@ -13,11 +14,6 @@ const inherited =
 
 export function daemonEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   return Object.fromEntries(Object.entries(env).filter(([name]) => inherited.test(name)));
-}
-
-/** The command that runs this program again, with the same Node and the same bundle. */
-function ownCommand(args: string[]): [string, string[]] {
-  return [process.execPath, [process.argv[1]!, ...args]];
 }
 
 /** Starts the daemon that listens on the control socket. Its readiness is seen by connecting. */

@@ -1,15 +1,9 @@
 // Gets the daemon's public key onto an instance for its minute, once for however many connections ask (parallel logins
 // are throttled otherwise). It knows when a push was made and shares it; how it is made is the pusher's business.
+import type { Pusher } from '../aws/pusher.ts';
 import type { Clock } from '../clock.ts';
 import { KeyholeError } from '../errors.ts';
 import type { Log } from '../log.ts';
-
-/** Makes the key valid for the user on the target, now, for `validMs`. @throws KeyholeError */
-export interface Pusher {
-  push(publicKey: string, user: string, signal: AbortSignal): Promise<void>;
-  /** How long AWS or the target keep the key (60 s for SendSSHPublicKey, protocol.md 9.6). */
-  readonly validMs: number;
-}
 
 export interface PushRequest {
   /** Names target and account: pushes with the same name, user and key are one. */

@@ -40,6 +40,27 @@ export function tokenRefused(code: number | undefined, reason: string): Transpor
   );
 }
 
+export function closedLocally(): TransportError {
+  return new TransportError('closed', 'the tunnel was closed');
+}
+
+export function connectionLost(code: number | undefined, reason: string): TransportError {
+  const how = code === undefined ? 'was lost' : `was closed by AWS with code ${code}`;
+  return new TransportError('connection-lost', `the connection to the session ${how}${reason && `: ${reason}`}`, {
+    retryable: true,
+  });
+}
+
+/** The session was ended before the agent had acknowledged everything. */
+export function undelivered(target: string): TransportError {
+  return new TransportError('undelivered', `${target} did not take all bytes before the session was ended`);
+}
+
+/** Too much waits for a reader, in a session that can't be left and taken up again. */
+export function readerStalled(target: string): TransportError {
+  return new TransportError('reader-stalled', `too many bytes of ${target} were waiting to be read`);
+}
+
 export function notResumable(): TransportError {
   return new TransportError('not-resumable', 'the connection was lost, and a presigned session can not be resumed');
 }

@@ -59,6 +59,8 @@ export class GatewaySocket {
   #heardAt: number;
   #timer: Timer | undefined;
   #closeCode: number | undefined;
+  #isClosing = false;
+  readonly #closed = Promise.withResolvers<void>();
 
   /** @internal Use dialGateway. */
   constructor(webSocket: WebSocket, socket: Socket, options: DialOptions) {
@@ -80,6 +82,7 @@ export class GatewaySocket {
     webSocket.on('error', () => {}); // 'close' follows and is what counts
     webSocket.on('close', (code, reason) => {
       this.#timer?.cancel();
+      this.#closed.resolve();
       // ws says 1006 where there was no close frame; RFC 6455 7.4.1 keeps that number off the wire.
       this.#closeCode = code === 1006 ? undefined : code;
       this.#events?.close({ code: this.#closeCode, reason: reason.toString('utf8') });
@@ -117,11 +120,15 @@ export class GatewaySocket {
     this.#webSocket.send(message);
   }
 
-  /** Closes with a close frame (1000) and does not wait longer than `closeTimeoutMs` for the peer's. */
-  close(): void {
+  /** Closes with a close frame (1000), waits at most `closeTimeoutMs` for the peer's, and resolves when nothing is left. */
+  close(): Promise<void> {
+    if (this.#isClosing || this.#webSocket.readyState === WebSocket.CLOSED) return this.#closed.promise;
+    this.#isClosing = true;
     this.#timer?.cancel();
+    this.#timer = this.#clock.after(closeTimeoutMs, () => this.destroy());
+    this.#webSocket.resume(); // the peer's close frame has to be read
     this.#webSocket.close(1000);
-    this.#timer = this.#clock.after(closeTimeoutMs, () => this.#webSocket.terminate());
+    return this.#closed.promise;
   }
 
   /** Drops the connection. */
@@ -129,13 +136,16 @@ export class GatewaySocket {
     this.#webSocket.terminate();
   }
 
-  /** Pings at every interval; without any sign of life since long enough, the connection is dead. */
+  /** Pings at every interval. Without any sign of life for that long and the grace of a pong, the connection is dead. */
   #keepAlive(): void {
-    this.#timer = this.#clock.after(this.#pingIntervalMs, () => {
-      if (this.#clock.now() - this.#heardAt > this.#pingIntervalMs + pongGraceMs) {
-        this.destroy();
-        return;
-      }
+    const silentMs = this.#clock.now() - this.#heardAt;
+    const toleratedMs = this.#pingIntervalMs + pongGraceMs;
+    if (silentMs >= toleratedMs) {
+      this.destroy();
+      return;
+    }
+    const waitMs = Math.min(this.#pingIntervalMs, toleratedMs - silentMs);
+    this.#timer = this.#clock.after(waitMs, () => {
       if (this.isOpen) this.#webSocket.ping('keepalive'); // the reference's payload (2.1)
       this.#keepAlive();
     });
@@ -154,7 +164,6 @@ export function dialGateway(options: DialOptions): Promise<GatewaySocket> {
       headers: options.headers,
       perMessageDeflate: false,
       followRedirects: false,
-      handshakeTimeout: options.timeoutMs,
       maxPayload: maxMessageBytes,
       skipUTF8Validation: true,
       createConnection: () => {
@@ -166,21 +175,31 @@ export function dialGateway(options: DialOptions): Promise<GatewaySocket> {
         request.end();
       },
     });
-    const fail = (error: KeyholeError) => {
+    const settle = () => {
+      timer.cancel();
       options.signal?.removeEventListener('abort', abort);
+      webSocket.off('error', onError);
+    };
+    const fail = (error: KeyholeError) => {
+      settle();
       webSocket.on('error', () => {});
       webSocket.terminate();
       reject(error);
     };
+    const onError = (error: Error) => fail(unreachable(url, error.message, error));
     const abort = () => fail(unreachable(url, 'the attempt was given up'));
+    // Not by ws: its own timeout is that of a socket it has made itself.
+    const timer = options.clock.after(options.timeoutMs, () =>
+      fail(unreachable(url, `no answer within ${options.timeoutMs / 1000} s`)),
+    );
+    webSocket.on('error', onError);
     if (options.signal?.aborted) return abort();
     options.signal?.addEventListener('abort', abort, { once: true });
-    webSocket.once('error', (error) => fail(unreachable(url, error.message, error)));
     webSocket.once('unexpected-response', (_request, response) => {
       void readRefusal(url, response).then(fail);
     });
     webSocket.once('open', () => {
-      options.signal?.removeEventListener('abort', abort);
+      settle();
       const { requestId, tokenValue, clientId, clientVersion } = options.openDataChannel;
       webSocket.send(
         JSON.stringify({
@@ -198,7 +217,7 @@ export function dialGateway(options: DialOptions): Promise<GatewaySocket> {
 
 /** Path and query as they stand in the URL: a parser could write them differently. */
 function requestTarget(streamUrl: string): string {
-  return /^wss?:\/\/[^/?#]*([^#]*)/.exec(streamUrl)?.[1] || '/';
+  return /^wss?:\/\/[^/?#]*([^#]*)/i.exec(streamUrl)?.[1] || '/';
 }
 
 function connectDirectly(url: URL): Socket {

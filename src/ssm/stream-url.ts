@@ -41,6 +41,8 @@ export interface StreamUrlRules {
 
 /** @throws ProtocolError `stream-url-refused` */
 export function checkStreamUrl(streamUrl: string, { apiEndpoint, allowedHosts }: StreamUrlRules): URL {
+  // The text itself goes into the request line, and a URL parser leaves out or rewrites such characters.
+  if (/[^\x21-\x7e]|\\/.test(streamUrl)) throw refused('it has characters that no URL has');
   const url = URL.canParse(streamUrl) ? new URL(streamUrl) : undefined;
   if (url === undefined) throw refused('it is not a URL');
   if (url.protocol !== 'wss:' && url.protocol !== 'ws:') throw refused(`its scheme is ${url.protocol}`);

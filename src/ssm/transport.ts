@@ -9,18 +9,25 @@ import { type Clock, sleep, type Timer } from '../clock.ts';
 import { type KeyholeError, TransportError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import type { Transport, TransportStats } from '../tunnel/transport.ts';
+import { Backoff } from './backoff.ts';
 import { type ChannelEvent, DataChannel } from './channel.ts';
 import {
   asKeyholeError,
+  closedLocally,
   closedSilently,
+  connectionLost,
   givenUp,
   isWorthRetrying,
   notResumable,
   printable,
+  readerStalled,
   tokenRefused,
+  undelivered,
 } from './failures.ts';
 import type { GatewaySocket } from './gateway.ts';
-import { referencePayloadBytes } from './outgoing.ts';
+import { understandsTerminateFlag } from './handshake.ts';
+import { overhead } from './message.ts';
+import { closedNormally, referencePayloadBytes } from './outgoing.ts';
 import { Session, type SessionOptions } from './session.ts';
 
 export interface SsmTransportOptions extends SessionOptions {
@@ -56,11 +63,11 @@ const backlogBytes = 256 * 1024;
  * agent resends one message per 100 ms only, and forgets what exceeds its buffer (4.4).
  */
 const unreadBytes = 16 * 2 ** 20;
-/** Bounds of a close (6.1): for what was taken to be acknowledged, then for AWS to confirm the end. */
-const drainTimeoutMs = 1_900;
+/** Bounds of a close (6.1): for what was taken to be acknowledged, then for AWS to confirm the end. Below 3 s in all. */
+const drainTimeoutMs = 1_700;
 const terminateTimeoutMs = 900;
-/** First pause, longest pause between two tries to resume. */
-const resumeBackoffMs = [200, 5_000] as const;
+/** A socket that lasted for so long was good: its loss is a new cut and not the same trouble. */
+const goodSocketMs = 10_000;
 /** Sockets that AWS closes without having sent anything, while the session is being opened. */
 const maxSilentCloses = 3;
 
@@ -84,15 +91,24 @@ export class SsmTransport extends Duplex implements Transport {
   readonly #channel: DataChannel;
   #socket: GatewaySocket | undefined;
   #phase: 'opening' | 'open' | 'ending' | 'gone' = 'opening';
-  #opened = Promise.withResolvers<void>();
+  #onOpen: (() => void) | undefined;
   #timer: Timer | undefined;
+  #timerAt = 0;
   #pumpQueued = false;
-  #waitingWriter: (() => void) | undefined;
+  #waitingWriter: ((error?: Error) => void) | undefined;
+  /** Messages handed to the reader since it last asked for more. */
+  #unreadMessages = 0;
   /** Set while the websocket is closed because the reader takes nothing. */
   #detached = false;
+  /** The end of the socket closed for that. */
+  #leaving: Promise<void> | undefined;
   /** Aborts what waits: dials, resumes, pauses. */
   readonly #giveUp = new AbortController();
+  readonly #backoff: Backoff;
+  #attachedAt: number | undefined;
   #onSettled: (() => void) | undefined;
+  /** Set once end() took the way of 6.1, so that it is not gone twice. */
+  #hasDrained = false;
   #end: Promise<void> | undefined;
   #lastFailure: KeyholeError | undefined;
   #heardOnSocket = false;
@@ -105,6 +121,7 @@ export class SsmTransport extends Duplex implements Transport {
     super({ allowHalfOpen: false, readableHighWaterMark: 64 * 1024, writableHighWaterMark: 64 * 1024 });
     this.#options = options;
     this.#session = session;
+    this.#backoff = new Backoff(options.resumeTimeoutMs);
     const { clock, payloadMemory, api } = options;
     this.#channel = new DataChannel({
       clientVersion: options.clientVersion,
@@ -127,26 +144,25 @@ export class SsmTransport extends Duplex implements Transport {
   async open(signal: AbortSignal): Promise<void> {
     const abort = () => this.destroy(givenUp(signal, this.#options.request.target, this.#lastFailure));
     // A failure has to reach open() and nobody else while there is no reader yet.
-    const onError = (error: Error) => this.#opened.reject(error);
-    this.on('error', onError);
+    const ignore = () => {};
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const fail = () => reject(this.errored ?? closedLocally());
+    this.on('error', ignore).on('close', fail);
+    this.#onOpen = resolve;
     if (signal.aborted) abort();
     else signal.addEventListener('abort', abort, { once: true });
+    void this.#connect(undefined);
     try {
-      void this.#connect(undefined);
-      await this.#opened.promise;
-    } catch (error) {
-      if (!this.closed) await new Promise((resolve) => this.once('close', resolve));
-      throw error;
+      await promise;
     } finally {
       signal.removeEventListener('abort', abort);
-      this.off('error', onError);
+      this.off('error', ignore).off('close', fail);
     }
   }
 
   override _read(): void {
-    if (!this.#detached || this.#phase !== 'open') return;
-    this.#detached = false;
-    void this.#connect(undefined);
+    this.#unreadMessages = 0;
+    this.#reattach();
   }
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
@@ -156,57 +172,75 @@ export class SsmTransport extends Duplex implements Transport {
     this.#pump();
   }
 
-  /** There is no half-close (6.1): what was taken is delivered, then the session is ended. */
+  /** There is no half-close (6.1): what was taken is delivered, over a new socket if need be, then the session is ended. */
   override _final(done: (error?: Error | null) => void): void {
-    void this.#endSession(drainTimeoutMs).then(() => {
-      this.push(null);
-      done();
-    });
+    this.#hasDrained = true;
+    this.#channel.terminate();
+    this.#reattach();
+    this.#pump();
+    void this.#settled(drainTimeoutMs)
+      .then(() => this.#endSession())
+      .then(() => {
+        const { delivered, state } = this.#channel;
+        this.push(null);
+        done(delivered || state === 'closed' ? null : undelivered(this.#options.request.target));
+      });
   }
 
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
-    void this.#endSession(terminateTimeoutMs).finally(() => {
-      this.#opened.reject(error ?? new TransportError('closed', 'the tunnel was closed'));
+    this.#onSettled?.();
+    void this.#endSession().then(() => {
+      const writer = this.#waitingWriter;
+      this.#waitingWriter = undefined;
+      writer?.(error ?? closedLocally());
       done(error);
     });
   }
 
+  get #isLive(): boolean {
+    return this.#phase === 'opening' || this.#phase === 'open';
+  }
+
   /** Dials, resuming the session first unless this is its first socket, and again until it holds or can't. */
   async #connect(closeCode: number | undefined): Promise<void> {
-    const { clock, resumeTimeoutMs, log } = this.#options;
-    const until = clock.now() + resumeTimeoutMs;
-    let pause: number = resumeBackoffMs[0];
-    for (let attempt = 0; this.#phase === 'opening' || this.#phase === 'open'; attempt++) {
+    const { clock, log } = this.#options;
+    const { signal } = this.#giveUp;
+    for (let tries = 0; this.#isLive; tries++) {
+      const pause = this.#backoff.next(clock.now());
+      if (pause === undefined) return void this.destroy(this.#lastFailure);
+      if (pause > 0) await sleep(clock, pause, signal);
       try {
-        if (attempt > 0 || this.#phase === 'open' || this.#silentCloses > 0)
-          await this.#session.resume(this.#giveUp.signal);
-        const socket = await this.#session.dial(this.#giveUp.signal);
-        this.#attach(socket, closeCode);
+        const isFirst = this.#attachedAt === undefined && tries === 0;
+        if (!isFirst && this.#session.canResume) await this.#session.resume(signal);
+        this.#attach(await this.#session.dial(signal), closeCode);
         return;
       } catch (error) {
+        if (!this.#isLive) return;
         const failure = asKeyholeError(error);
         this.#lastFailure = failure;
         log('info', 'connect failed', { session: this.#session.id, code: failure.code, why: failure.message });
-        if (!isWorthRetrying(failure) || clock.now() + pause > until) return void this.destroy(failure);
-        await sleep(clock, pause * (0.5 + Math.random()), this.#giveUp.signal);
-        pause = Math.min(pause * 2, resumeBackoffMs[1]);
+        if (!isWorthRetrying(failure)) return void this.destroy(failure);
       }
     }
   }
 
   #attach(socket: GatewaySocket, closeCode: number | undefined): void {
-    if (this.#phase !== 'opening' && this.#phase !== 'open') {
+    if (!this.#isLive) {
       socket.destroy();
       return;
     }
     this.#socket = socket;
+    this.#attachedAt = this.#options.clock.now();
+    if (this.#phase === 'open') this.#stats.resumes += 1;
     this.#heardOnSocket = false;
     if (this.#channel.reconnected(closeCode) === 'payload-refused') {
       this.#options.log('info', 'large payloads refused', { region: this.#options.api.region });
       this.#options.payloadMemory.rememberRefusal(this.#options.api.region);
     }
     socket.start({
-      message: (bytes) => this.#receive(bytes),
+      message: (bytes) => {
+        if (socket === this.#socket) this.#receive(bytes); // else unacknowledged, so it comes again
+      },
       drain: () => this.#pump(),
       close: (end) => this.#lost(socket, end),
     });
@@ -230,13 +264,12 @@ export class SsmTransport extends Duplex implements Transport {
     switch (event.type) {
       case 'output':
         this.#stats.bytesReceived += event.bytes.length;
-        if (!this.readableEnded && !this.destroyed) this.push(event.bytes);
-        if (this.readableLength > unreadBytes) this.#detach();
+        this.#deliver(event.bytes);
         return;
       case 'opened':
         log('info', 'channel open', { session: this.#session.id, agent: event.agentVersion });
         this.#phase = 'open';
-        this.#opened.resolve();
+        this.#onOpen?.();
         return;
       case 'refused':
         // The answer has to reach the agent first; it then closes the channel by itself.
@@ -251,11 +284,20 @@ export class SsmTransport extends Duplex implements Transport {
     }
   }
 
+  #deliver(bytes: Buffer): void {
+    if (!this.#isLive) return; // the readable side has ended
+    this.#unreadMessages += 1;
+    this.push(bytes);
+    // The messages' headers are in memory too.
+    if (this.readableLength + this.#unreadMessages * overhead > unreadBytes) this.#detach();
+  }
+
   #closedByPeer({ output, missing }: { output: string; missing: boolean }, target: string): void {
     const text = printable(output);
     this.#options.log('info', 'channel closed', { session: this.#session.id, output: text, missing });
     this.#onSettled?.();
-    if (this.#phase === 'ending' || this.#phase === 'gone') return;
+    if (!this.#isLive || this.writableEnded) return;
+    void this.#socket?.close(); // also where the reader leaves what is left unread for long
     if (this.#stats.bytesReceived === 0) {
       this.destroy(closedSilently(target, text));
     } else if (missing) {
@@ -289,61 +331,81 @@ export class SsmTransport extends Duplex implements Transport {
   }
 
   #schedule(socket: GatewaySocket | undefined, now: number): void {
+    // Without a socket or room, attach or drain will pump.
+    const deadline = socket?.isOpen && socket.hasRoom ? this.#channel.deadline(now) : undefined;
+    // Every acknowledgement moves the deadline away: a timer that is early costs less than a new one each time.
+    if (this.#timer !== undefined && deadline !== undefined && this.#timerAt <= deadline) return;
     this.#timer?.cancel();
     this.#timer = undefined;
-    if (socket === undefined || !socket.isOpen || !socket.hasRoom) return; // attach or drain will pump
-    const deadline = this.#channel.deadline(now);
-    if (deadline !== undefined)
-      this.#timer = this.#options.clock.after(Math.max(0, deadline - now), () => this.#pump());
+    if (deadline === undefined) return;
+    this.#timerAt = deadline;
+    this.#timer = this.#options.clock.after(Math.max(0, deadline - now), () => {
+      this.#timer = undefined;
+      this.#pump();
+    });
   }
 
   /** The socket is gone. Unless the session is at its end, it is resumed: also after "1000 Bye" (7, trap 3). */
   #lost(socket: GatewaySocket, { code, reason }: { code: number | undefined; reason: string }): void {
     if (socket !== this.#socket) return;
     this.#socket = undefined;
-    this.#timer?.cancel();
-    if (this.#phase === 'ending' || this.#phase === 'gone') return void this.#onSettled?.();
-    if (this.#detached) return;
+    this.#schedule(undefined, 0);
+    if (!this.#isLive) return void this.#onSettled?.();
     if (this.#channel.state === 'closed') return;
+    this.#lastFailure = connectionLost(code, printable(reason));
     this.#options.log('info', 'socket lost', { session: this.#session.id, code, reason: printable(reason) });
     if (this.#phase === 'opening' && !this.#heardOnSocket) {
       this.#silentCloses += 1;
       if (this.#silentCloses >= maxSilentCloses) return void this.destroy(tokenRefused(code, printable(reason)));
     }
     if (!this.#session.canResume) return void this.destroy(notResumable());
-    if (this.#phase === 'open') this.#stats.resumes += 1;
+    if (this.#options.clock.now() - this.#attachedAt! >= goodSocketMs) this.#backoff.reset();
     void this.#connect(code);
   }
 
   #detach(): void {
-    if (this.#phase !== 'open' || this.#detached || !this.#session.canResume) return;
+    if (this.#detached) return;
+    if (this.#phase !== 'open' || this.writableEnded || !this.#session.canResume) {
+      this.destroy(readerStalled(this.#options.request.target));
+      return;
+    }
     this.#options.log('info', 'reader is slow, detached', { session: this.#session.id });
     this.#detached = true;
-    this.#socket?.close();
+    this.#leaving = this.#socket?.close();
     this.#socket = undefined;
   }
 
-  /** The recommended close (6.1), bounded; afterwards nothing is left here or at AWS. Once, and never throws. */
-  #endSession(settleTimeoutMs: number): Promise<void> {
-    this.#end ??= this.#endOnce(settleTimeoutMs);
+  #reattach(): void {
+    if (!this.#detached || this.#phase !== 'open') return;
+    this.#detached = false;
+    this.#backoff.reset();
+    void this.#connect(closedNormally);
+  }
+
+  /** Afterwards nothing is left here or at AWS. Once, bounded, and never throws. */
+  #endSession(): Promise<void> {
+    this.#end ??= this.#endOnce();
     return this.#end;
   }
 
-  async #endOnce(settleTimeoutMs: number): Promise<void> {
+  async #endOnce(): Promise<void> {
     const wasOpen = this.#phase === 'open';
     this.#phase = 'ending';
     this.#giveUp.abort();
-    if (wasOpen && this.#socket?.isOpen && this.#channel.state === 'open') {
+    // The agent is asked first (6.1); on the way of end() that has been done and waited for.
+    if (wasOpen && !this.#hasDrained) {
       this.#channel.terminate();
       this.#pump();
-      await this.#settled(settleTimeoutMs);
+      if (this.#socket?.isOpen) await this.#settled(terminateTimeoutMs);
     }
-    const confirmed = this.#channel.state === 'closed' || (wasOpen && this.#channel.drained);
-    this.#timer?.cancel();
-    this.#socket?.close();
-    if (confirmed || (await this.#terminateByApi())) this.#options.notes?.ended(this.#session.id);
-    this.#phase = 'gone';
+    const { state, drained, agentVersion } = this.#channel;
+    const isEnded = state === 'closed' || (wasOpen && drained && understandsTerminateFlag(agentVersion));
+    const socket = this.#socket;
     this.#socket = undefined;
+    this.#schedule(undefined, 0);
+    const [isConfirmed] = await Promise.all([isEnded || this.#terminateByApi(), socket?.close(), this.#leaving]);
+    if (isConfirmed) this.#options.notes?.ended(this.#session.id);
+    this.#phase = 'gone';
     this.#options.log('info', 'session ended', { session: this.#session.id });
   }
 

@@ -1,7 +1,8 @@
 // Remembers which regions' gateways refused payloads above 1,024 bytes (ssm/outgoing.ts), in memory and in a file, so
 // that the next process does not try again at once. A hint and no more: a file that can't be read or written is no error.
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { makeFolder } from '../private-folder.ts';
 import type { PayloadMemory } from '../ssm/transport.ts';
 
 /** AWS may raise its limit: then it is found out after this long. */
@@ -35,7 +36,7 @@ function read(file: string): [string, number][] {
 
 function write(file: string, refusedAt: Map<string, number>): void {
   try {
-    mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
+    makeFolder(dirname(file));
     // Renamed into place, so that a reader never sees half of it.
     writeFileSync(`${file}.${process.pid}`, JSON.stringify(Object.fromEntries(refusedAt)), { mode: 0o600 });
     renameSync(`${file}.${process.pid}`, file);

@@ -3,7 +3,6 @@
 // other end: protocol.md section 8.
 import type { Readable, Writable } from 'node:stream';
 import type { Clock, Timer } from '../clock.ts';
-import type { KeyholeError } from '../errors.ts';
 import type { Transport } from './transport.ts';
 
 export interface RelayOptions {
@@ -11,10 +10,6 @@ export interface RelayOptions {
   stdout: Writable;
   transport: Transport;
   clock: Clock;
-  /** Nothing answers on a refused port, for about a minute (protocol.md section 16, row 6); so we stop waiting before. */
-  firstByteTimeoutMs: number;
-  noAnswer: () => KeyholeError;
-  onFirstByte: () => void;
   /** Aborted: the process was told to go. */
   signal: AbortSignal;
   /** Whether the process that started us is gone; asked only while stdin is not read and so can't say it. */
@@ -31,7 +26,7 @@ const orphanPollMs = 500;
 
 /**
  * Resolves at a clean end: the target closed and all its bytes are written, or our side went away and what it had
- * said is delivered. Rejects with the transport's error or `noAnswer`. Nothing of the transport is left then.
+ * said is delivered. Rejects with the transport's error. Nothing of the transport is left then.
  */
 export function relay(options: RelayOptions): Promise<void> {
   return new Promise((resolve, reject) => {
@@ -46,7 +41,6 @@ class Relay {
   #hungUp = false;
   #stdoutGone = false;
   #finished = false;
-  #firstByte: Timer | undefined;
   #orphanPoll: Timer | undefined;
   readonly #timers: Timer[] = [];
 
@@ -56,12 +50,7 @@ class Relay {
   }
 
   start(): void {
-    const { transport, stdin, stdout, clock, signal, firstByteTimeoutMs, noAnswer } = this.#options;
-
-    this.#firstByte = clock.after(firstByteTimeoutMs, () => {
-      this.#failure ??= noAnswer();
-      this.#destroy();
-    });
+    const { transport, stdin, stdout, signal } = this.#options;
     transport.on('data', this.#fromTarget);
     transport.on('end', this.#targetClosed);
     transport.on('drain', this.#targetReady);
@@ -82,11 +71,6 @@ class Relay {
   }
 
   readonly #fromTarget = (chunk: Buffer): void => {
-    if (this.#firstByte) {
-      this.#firstByte.cancel();
-      this.#firstByte = undefined;
-      this.#options.onFirstByte();
-    }
     if (!this.#stdoutGone && !this.#options.stdout.write(chunk)) this.#options.transport.pause();
   };
 
@@ -157,8 +141,6 @@ class Relay {
   #leave(): void {
     if (this.#hungUp) return;
     this.#hungUp = true;
-    this.#firstByte?.cancel();
-    this.#firstByte = undefined;
     this.#orphanPoll?.cancel();
     this.#timers.push(this.#options.clock.after(goneWithinMs, () => this.#finish()));
   }
@@ -172,7 +154,7 @@ class Relay {
   #finish(): void {
     if (this.#finished) return;
     this.#finished = true;
-    for (const timer of [this.#firstByte, this.#orphanPoll, ...this.#timers]) timer?.cancel();
+    for (const timer of [this.#orphanPoll, ...this.#timers]) timer?.cancel();
     const { stdin, stdout, signal } = this.#options;
     signal.removeEventListener('abort', this.#told);
     stdin.off('data', this.#fromStdin);

@@ -1,0 +1,97 @@
+// `keyhole daemon start|stop|run|logs`. As a rule nobody needs it: the first connection starts the daemon, and time ends it.
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { join } from 'node:path';
+import { sleep, systemClock } from '../clock.ts';
+import { loadSettings } from '../config.ts';
+import { FrameType } from '../control/frame.ts';
+import { expectFrame } from '../control/link.ts';
+import { rotatingLog } from '../daemon/rotating-log.ts';
+import { runDaemon, runPrivateDaemon } from '../daemon/run.ts';
+import { KeyholeError } from '../errors.ts';
+import { connectDaemon, findDaemon } from '../helper/connect.ts';
+import { daemonEnvironment } from '../helper/spawn-daemon.ts';
+import { silent } from '../log.ts';
+import { ownPaths, usableSshDir } from './own-paths.ts';
+import { resolveArguments } from './resolve-arguments.ts';
+import type { VerbContext } from './run.ts';
+
+/** Where the private daemon finds its connection (helper/spawn-daemon.ts). */
+const privateFd = 3;
+
+export async function daemonRun({ isPrivate }: { isPrivate: boolean }, { env, signal }: VerbContext): Promise<void> {
+  const paths = ownPaths(env);
+  // A daemon started by hand must not have its shell's AWS settings either.
+  for (const name of Object.keys(process.env)) if (!(name in daemonEnvironment(env))) delete process.env[name];
+  process.umask(0o077);
+  process.chdir('/');
+  const settings = loadSettings({ env, file: paths.configFile });
+  const { stateDir } = paths;
+  const level = settings.logLevel === 'error' ? 'info' : settings.logLevel;
+  const log = stateDir === undefined ? silent : rotatingLog(join(stateDir, 'daemon.log'), level);
+  const options = { paths, settings, log, resolveArguments, signal };
+  if (isPrivate) await runPrivateDaemon(options, privateFd);
+  else await runDaemon(options, usableSshDir(env));
+}
+
+export async function daemonStart({ env, signal, terminal }: VerbContext): Promise<void> {
+  const link = await connectDaemon({ sshDir: usableSshDir(env), env, clock: systemClock, signal });
+  link.socket.destroy();
+  terminal.print('the daemon is running');
+}
+
+/** Ends its tunnels; resolves when it is gone. */
+export async function daemonStop({ env, terminal }: VerbContext): Promise<void> {
+  const found = await findDaemon(usableSshDir(env));
+  if (found === undefined) return terminal.print('no daemon is running');
+  const { link, hello } = found;
+  link.send(FrameType.retire, { how: 'stop', reason: 'keyhole daemon stop' });
+  expectFrame(await link.receive(), FrameType.done);
+  link.socket.destroy();
+  for (let waited = 0; isAlive(hello.pid); waited += pollMs) {
+    if (waited > stopTimeoutMs) {
+      throw new KeyholeError('daemon-stop', `the daemon (pid ${hello.pid}) still runs`, { hint: `kill ${hello.pid}` });
+    }
+    await sleep(systemClock, pollMs);
+  }
+  terminal.print('the daemon has stopped');
+}
+
+const pollMs = 20;
+const stopTimeoutMs = 5_000;
+const shownBytes = 64 * 1024;
+
+/** The end of the daemon's log. */
+export async function daemonLogs({ env, terminal }: VerbContext): Promise<void> {
+  const { stateDir } = ownPaths(env);
+  const file = stateDir && join(stateDir, 'daemon.log');
+  const text = file === undefined ? undefined : readEnd(file);
+  if (text === undefined) throw new KeyholeError('no-log', `there is no log at ${file ?? 'all: there is no home'}`);
+  terminal.print(text);
+}
+
+function readEnd(file: string): string | undefined {
+  let fd: number;
+  try {
+    fd = openSync(file, 'r');
+  } catch {
+    return undefined;
+  }
+  try {
+    const { size } = fstatSync(fd);
+    const bytes = Buffer.alloc(Math.min(size, shownBytes));
+    readSync(fd, bytes, 0, bytes.length, size - bytes.length);
+    const text = bytes.toString('utf8');
+    return size > bytes.length ? text.slice(text.indexOf('\n') + 1) : text;
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,75 @@
+// A tunnel in this process, relayed over its stdin and stdout: `proxy --no-daemon`, and what is left where no daemon can be.
+import { openAws } from '../aws/context.ts';
+import { type Clock, systemClock } from '../clock.ts';
+import { loadSettings } from '../config.ts';
+import { KeyholeError, TransportError } from '../errors.ts';
+import { type Settings, showDuration } from '../settings.ts';
+import { EarlyInput } from '../tunnel/early-input.ts';
+import { awaitFirstByte } from '../tunnel/first-byte.ts';
+import { openTunnel, type TunnelOptions } from '../tunnel/open.ts';
+import { payloadMemory } from '../tunnel/payload-memory.ts';
+import { relay } from '../tunnel/relay.ts';
+import type { Transport } from '../tunnel/transport.ts';
+import { openLog } from './log-file.ts';
+import { ownPaths } from './own-paths.ts';
+import type { ProxyArguments } from './proxy-arguments.ts';
+import type { VerbContext } from './run.ts';
+
+export async function proxyDirectly(parsed: ProxyArguments, { terminal, env, signal }: VerbContext): Promise<void> {
+  const { host, port, flags } = parsed;
+  const parentPid = process.ppid;
+  const paths = ownPaths(env);
+  const settings = loadSettings({ flags, env, file: paths.configFile });
+  const log = openLog(settings);
+  const clock = systemClock;
+  log('info', 'proxy-start', { host: host.name, port });
+
+  const hangUp = new AbortController();
+  const stopped = AbortSignal.any([signal, hangUp.signal]);
+  const early = new EarlyInput(process.stdin, () => {
+    hangUp.abort(new KeyholeError('interrupted', 'stdin was closed before the tunnel was open'));
+  });
+  try {
+    const memory = payloadMemory(paths.payloadMemoryFile, clock.wallTime);
+    const transport = await open(parsed, settings, { settings, payloadMemory: memory, clock, log, signal: stopped });
+    terminal.silence();
+    log('info', 'tunnel-open', { host: host.name, port });
+    const isOrphan = () => process.ppid !== parentPid;
+    await relay({ stdin: early.release(), stdout: process.stdout, transport, clock, signal: stopped, isOrphan });
+    log('info', 'tunnel-closed', { host: host.name, port, ...transport.stats() });
+  } catch (error) {
+    log('error', 'proxy-failed', { host: host.name, port, ...describe(error) });
+    throw error;
+  }
+}
+
+/** Opens the tunnel within the deadline, which covers everything from AWS's credentials to the target's first byte. */
+async function open(
+  { host, port }: ProxyArguments,
+  settings: Settings,
+  options: Pick<TunnelOptions, 'settings' | 'payloadMemory' | 'clock' | 'log' | 'signal'> & { clock: Clock },
+): Promise<Transport> {
+  const { clock, log } = options;
+  const deadline = new AbortController();
+  const timer = clock.after(settings.deadlineMs, () => deadline.abort(overdue(host.name, settings.deadlineMs)));
+  try {
+    const aws = await openAws({ profile: host.profile, region: host.region, clock, log });
+    const signal = AbortSignal.any([options.signal, deadline.signal]);
+    const transport = await openTunnel({ ...options, target: host.instanceId, port, aws, signal });
+    await awaitFirstByte(transport, { host: host.name, port, timeoutMs: settings.firstByteTimeoutMs, clock, signal });
+    return transport;
+  } finally {
+    timer.cancel();
+  }
+}
+
+function overdue(host: string, deadlineMs: number): TransportError {
+  return new TransportError('deadline', `no tunnel to ${host} within ${showDuration(deadlineMs)}`, {
+    hint: 'the setting deadline allows more; KEYHOLE_LOG_FILE and KEYHOLE_LOG_LEVEL=debug show where the time goes',
+  });
+}
+
+function describe(error: unknown): { code: string; message: string } {
+  if (error instanceof KeyholeError) return { code: error.code, message: error.message };
+  return { code: 'internal', message: String(error instanceof Error ? error.stack : error) };
+}

@@ -1,0 +1,98 @@
+// The life of a daemon process: listens, stays while it is needed, and goes in order. There is one way to hand over:
+// stop accepting, let the tunnels finish. A newer version asks for it, a lost socket and an error that belongs to no
+// tunnel lead to it; only SIGTERM ends tunnels.
+import { Socket } from 'node:net';
+import { join } from 'node:path';
+import type { Timer } from '../clock.ts';
+import type { RetireRequest } from '../control/message.ts';
+import { ControlListener } from './listener.ts';
+import type { DaemonParts } from './parts.ts';
+import { type DaemonStatus, Service } from './service.ts';
+
+export interface DaemonOptions {
+  /** Where the control socket goes. */
+  sshDir: string;
+  parts: DaemonParts;
+  idleTimeoutMs: number;
+  leftSessions(): DaemonStatus['leftSessions'];
+}
+
+/** Tunnels have their own bounds; this one is for what they could not foresee. */
+const stopTimeoutMs = 2_900;
+
+export class Daemon {
+  readonly #options: DaemonOptions;
+  readonly #service: Service;
+  readonly #ended = Promise.withResolvers<void>();
+  #listener: ControlListener | undefined;
+  #idle: Timer | undefined;
+
+  constructor(options: DaemonOptions) {
+    this.#options = options;
+    this.#service = new Service({
+      parts: options.parts,
+      onRetire: (request) => this.#retire(request),
+      onIdle: () => this.#onIdle(),
+      leftSessions: options.leftSessions,
+    });
+  }
+
+  /**
+   * Listens, and resolves when the daemon's time is over: idle for long enough, drained, or stopped.
+   * @throws KeyholeError `already-running`, `control-listen`
+   */
+  async run(): Promise<void> {
+    const { sshDir, parts } = this.#options;
+    this.#listener = await ControlListener.listen({
+      path: join(sshDir, 'control.sock'),
+      clock: parts.clock,
+      onConnection: (socket) => {
+        this.#idle?.cancel();
+        void this.#service.accept(socket);
+      },
+      onReplaced: () => this.drain('another daemon took over'),
+    });
+    parts.log('info', 'daemon listens', { pid: process.pid });
+    this.#onIdle();
+    await this.#ended.promise;
+    parts.log('info', 'daemon ends', { pid: process.pid });
+  }
+
+  /** Serves one connection that is already there, and resolves when it is over; nothing listens. */
+  async runPrivate(fd: number): Promise<void> {
+    await this.#service.accept(new Socket({ fd, readable: true, writable: true, allowHalfOpen: true }));
+  }
+
+  /** No new tunnels; ends when the old ones have. */
+  drain(reason: string): void {
+    if (this.#service.draining) return;
+    this.#options.parts.log('info', 'daemon drains', { reason });
+    this.#service.draining = true;
+    this.#listener?.close();
+    this.#onIdle();
+  }
+
+  /** Ends the tunnels too, properly: their sessions are ended at AWS. */
+  stop(reason: string): void {
+    this.drain(reason);
+    this.#service.stop();
+    this.#options.parts.clock.after(stopTimeoutMs, () => this.#ended.resolve());
+  }
+
+  #retire({ how, reason }: RetireRequest): void {
+    if (how === 'stop') this.stop(reason);
+    else this.drain(reason);
+  }
+
+  #onIdle(): void {
+    this.#idle?.cancel();
+    if (this.#service.busy) return;
+    if (this.#service.draining) {
+      this.#ended.resolve();
+      return;
+    }
+    this.#idle = this.#options.parts.clock.after(this.#options.idleTimeoutMs, () => {
+      if (!this.#service.busy) this.drain('idle');
+    });
+  }
+}

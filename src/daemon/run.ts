@@ -1,0 +1,118 @@
+// Puts a daemon together from its settings and the user's folders, and runs it until its time is over.
+import { join } from 'node:path';
+import { Keyring } from '../agent/keyring.ts';
+import { AwsContexts } from '../aws/contexts.ts';
+import { systemClock } from '../clock.ts';
+import { recordFailure } from '../failure-record.ts';
+import { KeyPush } from '../keypush/key-push.ts';
+import type { Log } from '../log.ts';
+import { askOwnProcess } from '../own-process.ts';
+import type { Paths } from '../paths.ts';
+import { ensurePrivateFolder } from '../private-folder.ts';
+import type { Settings } from '../settings.ts';
+import { payloadMemory } from '../tunnel/payload-memory.ts';
+import { AgentSockets } from './agent-sockets.ts';
+import { Daemon } from './daemon.ts';
+import { LeftSessions } from './left-sessions.ts';
+import { SessionLedger } from './session-ledger.ts';
+
+export interface RunOptions {
+  /** Where it may write; a private daemon may be without any. */
+  paths: Paths;
+  settings: Settings;
+  log: Log;
+  /** Arguments of our own child that prints the AWS settings of its surroundings. */
+  resolveArguments(wanted: { profile?: unknown; region?: unknown }): string[];
+  /** Aborted by SIGTERM and SIGINT. */
+  signal: AbortSignal;
+}
+
+/** The daemon of this user. @throws KeyholeError `already-running`, `control-listen`, `unsafe-folder`, … */
+export async function runDaemon(options: RunOptions, sshDir: string): Promise<void> {
+  ensurePrivateFolder(sshDir);
+  const { stateDir } = options.paths;
+  const ledger = new SessionLedger(stateDir && join(stateDir, 'sessions.jsonl'));
+  await run(options, sshDir, ledger, async (daemon) => {
+    await daemon.run();
+  });
+}
+
+/** A daemon for the one connection on `fd`. Never rejects: there is nobody to be told. */
+export async function runPrivateDaemon(options: RunOptions, fd: number): Promise<void> {
+  await run(options, undefined, new SessionLedger(undefined), (daemon) => daemon.runPrivate(fd));
+}
+
+async function run(
+  options: RunOptions,
+  sshDir: string | undefined,
+  ledger: SessionLedger,
+  until: (daemon: Daemon) => Promise<void>,
+): Promise<void> {
+  const { log, settings, paths, signal, resolveArguments } = options;
+  const clock = systemClock;
+  const left = new LeftSessions(ledger, log);
+  const aws = new AwsContexts({
+    clock,
+    log,
+    startSessionsPerSecond: settings.startSessionsPerSecond,
+    resolve: (caller, wanted) => askOwnProcess(resolveArguments(wanted), caller),
+    onOpened: (context) => void left.endOf(context),
+  });
+  const keyring = new Keyring({ clock, lifetimeMs: settings.keyLifetimeMs });
+  const keyPush = new KeyPush(clock, log);
+  const folder = sshDir ?? paths.sshDir;
+  const agents = await openAgents(folder, { keyring, keyPush, clock, log }, sshDir === undefined);
+  const daemon = new Daemon({
+    sshDir: sshDir ?? '',
+    idleTimeoutMs: settings.idleTimeoutMs,
+    leftSessions: () => left.list().map(({ sessionId, target, region }) => ({ sessionId, target, region })),
+    parts: {
+      clock,
+      log,
+      aws,
+      keyring,
+      keyPush,
+      agents,
+      ledger,
+      payloadMemory: payloadMemory(paths.payloadMemoryFile, clock.wallTime),
+      recordFailure: (where, error) => recordFailure(paths.stateDir, where, error),
+    },
+  });
+  const stop = () => daemon.stop('told to stop');
+  if (signal.aborted) stop();
+  else signal.addEventListener('abort', stop, { once: true });
+  // An error that belongs to no tunnel: what else is broken is not known, so no new tunnel comes here.
+  const onError = (error: unknown) => {
+    log('error', 'unexpected error', { what: error instanceof Error ? (error.stack ?? error.message) : String(error) });
+    daemon.drain('unexpected error');
+  };
+  process.removeAllListeners('uncaughtException'); // for a process of one tunnel it is the end
+  process.on('uncaughtException', onError);
+  process.on('unhandledRejection', onError);
+  void left.endAll(({ env, cwd, wanted }) =>
+    aws.open({ env, cwd }, wanted, () => askOwnProcess(resolveArguments(wanted), { env, cwd })),
+  );
+  try {
+    await until(daemon);
+  } finally {
+    agents?.stop();
+    keyPush.close();
+    aws.close();
+  }
+}
+
+/** A private daemon takes part where it can; without agent the user's own keys have to do. */
+async function openAgents(
+  folder: string | undefined,
+  parts: Omit<Parameters<typeof AgentSockets.open>[0], 'sshDir'>,
+  optional: boolean,
+): Promise<AgentSockets | undefined> {
+  if (folder === undefined) return undefined;
+  try {
+    return await AgentSockets.open({ sshDir: folder, ...parts });
+  } catch (error) {
+    if (!optional) throw error;
+    parts.log('error', 'no agent sockets', { why: error instanceof Error ? error.message : String(error) });
+    return undefined;
+  }
+}
