@@ -46,13 +46,16 @@ class FakeUpstream implements Upstream {
   }
 }
 
-function start(options: { allowUnbound?: boolean; alone?: boolean; key?: Offer['key'] } = {}) {
+function start(
+  options: { allowUnbound?: boolean; alone?: boolean; key?: Offer['key']; accepts?: Offer['accepts'] } = {},
+) {
   const clock = new ManualClock();
   const keyring = new Keyring({ clock, lifetimeMs: 3_600_000 });
   const upstream = new FakeUpstream();
   let asked = 0;
   const offer: Offer = {
     allowUnbound: options.allowUnbound ?? false,
+    ...(options.accepts && { accepts: options.accepts }),
     key: (signal) => {
       asked += 1;
       return options.key ? options.key(signal) : Promise.resolve(keyring.current());
@@ -89,9 +92,12 @@ function bind(isForwarding: boolean, id: Buffer = sessionId): Buffer {
   return writer.string(hostKey).string(id).string(signature).boolean(isForwarding).finish();
 }
 
-function login(key: EphemeralKey, id: Buffer = sessionId, inData: Buffer = key.blob): Buffer {
-  const data = new Writer().string(id).byte(50).string('ec2-user').string('ssh-connection').string('publickey');
-  return signRequest(key.blob, data.boolean(true).string('ssh-ed25519').string(inData).finish());
+function login(key: EphemeralKey, id: Buffer = sessionId, inData: Buffer = key.blob, boundHost?: Buffer): Buffer {
+  const method = boundHost ? 'publickey-hostbound-v00@openssh.com' : 'publickey';
+  const data = new Writer().string(id).byte(50).string('ec2-user').string('ssh-connection').string(method);
+  data.boolean(true).string('ssh-ed25519').string(inData);
+  if (boundHost) data.string(boundHost);
+  return signRequest(key.blob, data.finish());
 }
 
 function signRequest(keyBlob: Buffer, data: Buffer): Buffer {
@@ -164,11 +170,24 @@ t.test('our key signs logins of the bound session and nothing else', async (t) =
   const key = keyring.current();
   const sent = upstream.asked.length;
   t.ok(isSigned(await session.answer(login(key))));
+  t.ok(isSigned(await session.answer(login(key, sessionId, key.blob, hostKey))));
+  t.strictSame(await session.answer(login(key, sessionId, key.blob, Buffer.from('another host'))), failure);
   t.strictSame(await session.answer(login(key, Buffer.from('another session'))), failure);
   t.strictSame(await session.answer(login(key, sessionId, Buffer.from('another key'))), failure);
   t.strictSame(await session.answer(signRequest(key.blob, Buffer.from('SSHSIG'))), failure);
   t.strictSame(await session.answer(signRequest(key.blob, Buffer.alloc(0))), failure);
   t.equal(upstream.asked.length, sent, 'none of which was shown to anybody');
+});
+
+t.test('our key exists only for logins to hosts that the daemon accepts', async (t) => {
+  for (const accepted of [true, false]) {
+    const { session, list, keyring } = start({
+      accepts: (bound) => accepted && bound.verified && bound.hostKey.equals(hostKey),
+    });
+    await session.answer(bind(false));
+    t.equal((await list()).length, accepted ? 2 : 1);
+    t.equal(isSigned(await session.answer(login(keyring.current()))), accepted);
+  }
 });
 
 t.test('a key that was replaced signs for those who listed it shortly before', async (t) => {
