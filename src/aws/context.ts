@@ -1,8 +1,6 @@
 // Everything a tunnel needs of AWS, from the AWS settings of this process: region, API, signer. This module loads
 // the SDK (some 100 ms), so it is imported lazily and only by what is about to call AWS.
 import { readFile } from 'node:fs/promises';
-import { Agent as HttpAgent } from 'node:http';
-import { Agent as HttpsAgent } from 'node:https';
 import { SSMClient } from '@aws-sdk/client-ssm';
 import type { Clock } from '../clock.ts';
 import { ConfigError } from '../errors.ts';
@@ -10,6 +8,7 @@ import type { Log } from '../log.ts';
 import { version } from '../version.ts';
 import { adviseAwsError } from './advice.ts';
 import { InstanceConnect } from './instance-connect.ts';
+import { makeNetwork, type Network } from './network.ts';
 import type { Pusher } from './pusher.ts';
 import type { Resolution } from './resolution.ts';
 import { resolveAws } from './resolve.ts';
@@ -36,8 +35,8 @@ export interface AwsContext {
   readonly signer: UpgradeSigner;
   /** Gets a public key onto an instance; undefined where Instance Connect knows no such target (hybrid nodes). */
   pusher(instanceId: string): Pusher | undefined;
-  /** Certificate authorities to trust instead of the built-in ones (AWS_CA_BUNDLE), for the websocket too. */
-  readonly ca: Buffer | undefined;
+  /** The way to AWS, for the websocket too. */
+  readonly network: Network;
   /** Cached, and refreshed before they expire. */
   credentials(): Promise<Credentials>;
   /** Closes idle connections. */
@@ -68,7 +67,7 @@ export async function openAws({ profile, region, clock, log }: AwsOptions): Prom
 export async function contextOf(resolution: Resolution, options: ContextOptions): Promise<AwsContext> {
   const { region, profile, credentialSource } = resolution;
   const { id, clock, log, startQueue } = options;
-  const ca = await readCaBundle(resolution.caBundle);
+  const network = makeNetwork(resolution.proxy, await readCaBundle(resolution.caBundle));
   const credentials = credentialProvider(resolution.credentials, options.refresh);
   const common = {
     region,
@@ -84,8 +83,8 @@ export async function contextOf(resolution: Resolution, options: ContextOptions)
       connectionTimeout: connectTimeoutMs,
       requestTimeout: answerTimeoutMs,
       throwOnRequestTimeout: true,
-      httpAgent: new HttpAgent({ keepAlive: true }),
-      httpsAgent: new HttpsAgent({ keepAlive: true, ...(ca && { ca }) }),
+      httpAgent: network.http,
+      httpsAgent: network.https,
     },
   };
   const endpoint = resolution.endpoints.ssm;
@@ -117,9 +116,12 @@ export async function contextOf(resolution: Resolution, options: ContextOptions)
       awsTime: () => clock.wallTime() + client.config.systemClockOffset,
     }),
     pusher: (instanceId) => (instanceId.startsWith('i-') ? instanceConnect.pusher(instanceId) : undefined),
-    ca,
+    network,
     credentials: currentCredentials,
-    close: () => client.destroy(),
+    close: () => {
+      client.destroy();
+      network.close();
+    },
   };
 }
 

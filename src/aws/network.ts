@@ -1,0 +1,76 @@
+// How this context's calls get to AWS: which certificate authorities are believed, and through which proxy, for the API
+// and the websocket alike. HTTPS_PROXY and NO_PROXY are the caller's own, so process.env is not read here.
+import type { ClientRequest, Agent as NodeAgent } from 'node:http';
+import { Agent as HttpAgent } from 'node:http';
+import { Agent as HttpsAgent } from 'node:https';
+import { Agent, type AgentConnectOpts } from 'agent-base';
+import { HttpsProxyAgent } from 'https-proxy-agent';
+import { ConfigError } from '../errors.ts';
+import type { ProxySettings } from './resolution.ts';
+
+export interface Network {
+  /** For plain HTTP, which there is on loopback only. */
+  http: NodeAgent;
+  /** For HTTPS and secure websockets: direct or through the proxy, as the host asked for has it. */
+  https: NodeAgent;
+  close(): void;
+}
+
+/** @throws ConfigError `bad-proxy` */
+export function makeNetwork({ https: proxy, no }: ProxySettings, ca: Buffer | undefined): Network {
+  const options = { keepAlive: true, ...(ca && { ca }) };
+  const http = new HttpAgent({ keepAlive: true });
+  const direct = new HttpsAgent(options);
+  if (proxy === undefined) return { http, https: direct, close: () => closeAll(http, direct) };
+  const proxied = new HttpsProxyAgent(parseProxy(proxy), options);
+  const https = new RoutedAgent((host, port) => (bypassesProxy(no, host, port) ? direct : proxied));
+  return { http, https, close: () => closeAll(http, direct, proxied) };
+}
+
+/** Hands each request to the agent for its host. */
+class RoutedAgent extends Agent {
+  readonly #route: (host: string, port: number) => NodeAgent;
+
+  constructor(route: (host: string, port: number) => NodeAgent) {
+    super({ keepAlive: true });
+    this.#route = route;
+  }
+
+  override async connect(_request: ClientRequest, { host, port }: AgentConnectOpts): Promise<NodeAgent> {
+    return this.#route(host ?? '', Number(port));
+  }
+}
+
+/** A proxy without scheme is an HTTP proxy, as curl and the AWS CLI take it. */
+function parseProxy(text: string): URL {
+  const url = URL.parse(text.includes('://') ? text : `http://${text}`);
+  if (url !== null && /^https?:$/.test(url.protocol) && url.hostname !== '') return url;
+  // Not shown: it may hold a password.
+  throw new ConfigError('bad-proxy', 'HTTPS_PROXY is not the URL of an HTTP proxy', {
+    hint: 'it has the form http://[USER:PASSWORD@]HOST:PORT',
+  });
+}
+
+/**
+ * Whether NO_PROXY names the host: `*`, or a list of hosts and domains, each perhaps with a port. A domain stands for its
+ * subdomains too, with or without a dot before it (as curl, Go and Python have it).
+ */
+export function bypassesProxy(noProxy: string | undefined, host: string, port: number): boolean {
+  const name = host.toLowerCase().replace(/^\[|\]$/g, '');
+  return (noProxy ?? '')
+    .toLowerCase()
+    .split(/[\s,]+/)
+    .some((entry) => {
+      if (entry === '') return false;
+      if (entry === '*') return true;
+      const [, bracketed, plain, wantedPort] =
+        /^(?:\[([^\]]+)\]|([^:]*|[^:]*:[^:]*:.*?))(?::(\d+))?$/.exec(entry) ?? [];
+      if (wantedPort !== undefined && Number(wantedPort) !== port) return false;
+      const domain = (bracketed ?? plain ?? entry).replace(/^\*?\./, '');
+      return name === domain || name.endsWith(`.${domain}`);
+    });
+}
+
+function closeAll(...agents: NodeAgent[]): void {
+  for (const agent of agents) agent.destroy();
+}
