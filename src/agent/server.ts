@@ -7,7 +7,7 @@ import type { Log } from '../log.ts';
 import type { Keyring } from './keyring.ts';
 import { FrameReader, serializeFrame } from './message.ts';
 import { AgentSession, type Limits, type Offer } from './session.ts';
-import { type FileId, isOwnSocket, listenPrivately, removeSocket } from './socket-file.ts';
+import { type FileId, fileId, isOwnSocket, listenPrivately, removeSocket } from './socket-file.ts';
 import { UpstreamAgent } from './upstream-agent.ts';
 
 /** What the daemon decides for one socket. Read anew for each connection, so it may change while the socket lives. */
@@ -65,10 +65,19 @@ export class AgentListener {
     return this.#sockets.size;
   }
 
-  /** Accepts no more and removes the socket, unless another has taken its place. Connections go on. */
+  /** Whether the path still leads here: nobody removed the socket or put another in its place. */
+  isInPlace(): boolean {
+    return this.#server.listening && fileId(this.path) === this.#id;
+  }
+
+  /** Accepts no more and removes the socket, unless another has taken its place. Connections go on. Never rejects. */
   async stop(): Promise<void> {
     if (!this.#server.listening) return;
-    removeSocket(this.path, this.#id);
+    try {
+      removeSocket(this.path, this.#id);
+    } catch (error) {
+      this.#options.log('error', 'agent.socket', { socket: this.path, message: (error as Error).message });
+    }
     // Clients that connected before the name was gone still wait to be accepted; closing at once would reset them.
     for (let turn = 0; turn < 2; turn += 1) await new Promise((resolve) => setImmediate(resolve));
     this.#server.close();
@@ -125,8 +134,6 @@ function converse(socket: Socket, session: AgentSession, log: Log): void {
     if (answering && requests.length > 0) socket.pause();
     if (!answering) void answerAll();
   });
-  // OpenSSH's agent answers nobody who has stopped sending, either; a client that died can't be told from it.
-  socket.on('end', () => socket.destroy());
 
   async function answerAll(): Promise<void> {
     answering = true;

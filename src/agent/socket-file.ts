@@ -9,6 +9,12 @@ import { assertPrivateFolder, assertSocketPath } from '../private-folder.ts';
 /** Which file this is, whatever it is called. */
 export type FileId = string;
 
+/** Undefined where nothing is. */
+export function fileId(path: string): FileId | undefined {
+  const status = statSync(path, { throwIfNoEntry: false, bigint: true });
+  return status && `${status.dev}:${status.ino}`;
+}
+
 /**
  * Makes `server` listen at `path` (mode 0600), in place of whatever was there. The socket is bound under another
  * name and renamed, so a connection reaches the old one or the new one.
@@ -100,11 +106,6 @@ function socketsIn(folder: string): string[] {
   } catch {
     return [];
   }
-}
-
-function fileId(path: string): FileId | undefined {
-  const status = statSync(path, { throwIfNoEntry: false, bigint: true });
-  return status && `${status.dev}:${status.ino}`;
 }
 
 function resolveReal(path: string): string | undefined {

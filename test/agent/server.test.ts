@@ -8,6 +8,7 @@ import {
   readdirSync,
   rmSync,
   symlinkSync,
+  unlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { createConnection, createServer, type Server, type Socket } from 'node:net';
@@ -153,6 +154,21 @@ t.test('a socket is put in place of what was there without a gap, and the old on
   t.equal((await client.ask(Buffer.from([99])))[0], failure[0]);
 });
 
+t.test('a listener knows whether its name still leads to it', async (t) => {
+  const folder = makeFolder(t);
+  const { listener: first } = await open(t, folder);
+  t.ok(first.isInPlace());
+  const { listener: second } = await open(t, folder);
+  t.notOk(first.isInPlace());
+  t.ok(second.isInPlace());
+  unlinkSync(second.path);
+  t.notOk(second.isInPlace());
+  await second.stop();
+  const { listener: third } = await open(t, folder);
+  await third.stop();
+  t.notOk(third.isInPlace());
+});
+
 t.test('a folder that is not ours alone and a path that is too long are refused', async (t) => {
   const folder = makeFolder(t);
   chmodSync(folder, 0o770);
@@ -282,6 +298,25 @@ t.test('a client that dies while it waits is noticed, here and at the agent of t
   await asked;
   client.socket.destroy();
   await until(() => gone && listener.connections === 0);
+});
+
+t.test('a client that sends on while it waits is not read without end', async (t) => {
+  const folder = makeFolder(t);
+  const upstream = join(makeFolder(t), 'agent');
+  await startUpstream(t, upstream, () => {});
+  const { listener } = await open(t, folder, { policy: { upstream } });
+  const { socket } = new Client(t, listener.path);
+  socket.write(serializeFrame(Buffer.from([22, 0])));
+  const request = serializeFrame(Buffer.alloc(10_000, 22));
+  for (let count = 0; count < 800; count += 1) socket.write(request);
+  // Until nothing moves any more.
+  let left = -1;
+  for (let still = 0; still < 200; still += 1) {
+    if (socket.writableLength !== left) still = 0;
+    left = socket.writableLength;
+    await turn();
+  }
+  t.ok(left > 6_000_000, 'most of 8 MB is still with the client');
 });
 
 t.test('one connection here is one connection there', async (t) => {

@@ -173,6 +173,9 @@ t.test('our key signs logins of the bound session and nothing else', async (t) =
   t.ok(isSigned(await session.answer(login(key, sessionId, key.blob, hostKey))));
   t.strictSame(await session.answer(login(key, sessionId, key.blob, Buffer.from('another host'))), failure);
   t.strictSame(await session.answer(login(key, Buffer.from('another session'))), failure);
+  const data = new Writer().string(sessionId).byte(50).string('ec2-user').string('ssh-connection').string('publickey');
+  const otherAlgorithm = data.boolean(true).string('ssh-rsa').string(key.blob).finish();
+  t.strictSame(await session.answer(signRequest(key.blob, otherAlgorithm)), failure);
   t.strictSame(await session.answer(login(key, sessionId, Buffer.from('another key'))), failure);
   t.strictSame(await session.answer(signRequest(key.blob, Buffer.from('SSHSIG'))), failure);
   t.strictSame(await session.answer(signRequest(key.blob, Buffer.alloc(0))), failure);

@@ -1,11 +1,5 @@
-import { spawn } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import t from 'tap';
 import { findUpstream, type UpstreamSources } from '../../src/agent/upstream.ts';
-import { upstreamSources } from '../../src/agent/upstream-sources.ts';
 
 interface Case {
   what: string;
@@ -62,19 +56,4 @@ t.test('nothing further is read once it is found', async (t) => {
     look: async () => 'other',
   };
   t.equal(await findUpstream(sources), '/run/a');
-});
-
-t.test('the environment with which ssh was started is read', { skip: process.platform !== 'linux' }, async (t) => {
-  const folder = mkdtempSync(join(tmpdir(), 'kh-upstream-')); // a testdir's name is too long for a socket
-  t.teardown(() => rmSync(folder, { recursive: true }));
-  const path = join(folder, 'agent');
-  const server = createServer().listen(path);
-  t.teardown(() => server.close());
-  const ssh = spawn('sleep', ['60'], { env: { SSH_AUTH_SOCK: path }, stdio: 'ignore' });
-  t.teardown(() => ssh.kill());
-  await new Promise((resolve) => ssh.once('spawn', resolve));
-  const search = { env: { SSH_AUTH_SOCK: '/nowhere' }, sshPid: ssh.pid!, setting: undefined };
-  t.equal(await findUpstream(upstreamSources({ ...search, ownFolders: [] })), path);
-  t.equal(await findUpstream(upstreamSources({ ...search, ownFolders: [folder] })), undefined);
-  t.equal(await findUpstream(upstreamSources({ ...search, sshPid: 2 ** 30, ownFolders: [] })), undefined);
 });
