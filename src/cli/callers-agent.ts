@@ -29,9 +29,13 @@ function isSocket(path: string): boolean {
   }
 }
 
+const launchctlTimeoutMs = 1_000;
+
 async function readLaunchd(): Promise<string | undefined> {
   if (process.platform !== 'darwin') return undefined;
   return await new Promise((resolve) => {
-    execFile('/bin/launchctl', ['getenv', 'SSH_AUTH_SOCK'], (error, stdout) => resolve(error ? undefined : stdout));
+    execFile('/bin/launchctl', ['getenv', 'SSH_AUTH_SOCK'], { timeout: launchctlTimeoutMs }, (error, stdout) =>
+      resolve(error ? undefined : stdout),
+    );
   });
 }

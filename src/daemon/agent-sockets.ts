@@ -12,6 +12,8 @@ import { ensurePrivateFolder } from '../private-folder.ts';
 export interface AgentSocketsOptions {
   /** `~/.ssh/keyhole`. */
   sshDir: string;
+  /** The user's own agent, for the general socket: whose client is there can't be known (the setting `agent.upstream`). */
+  upstream: string | undefined;
   keyring: Keyring;
   keyPush: KeyPush;
   clock: Clock;
@@ -51,7 +53,7 @@ export class AgentSockets {
     ensurePrivateFolder(sockets.#folder);
     await sweepSockets(sockets.#folder);
     sockets.#general = await sockets.#listen(join(options.sshDir, 'agent.sock'), {
-      upstream: undefined,
+      upstream: options.upstream,
       allowUnbound: true,
       // Which target its client means is not known, so nothing can be waited for; where no push was made the key opens nothing.
       key: async () => options.keyring.current(),
@@ -67,8 +69,9 @@ export class AgentSockets {
       known.policy.wish = wish;
       this.#targets.delete(name); // wanted last
       this.#targets.set(name, known);
-      await known.listener;
-      return;
+      if ((await known.listener).isInPlace()) return;
+      // Its file was removed or replaced. Of those who notice together, the first makes it anew.
+      if (this.#targets.get(name) !== known) return await this.serve(wish);
     }
     const policy = new Policy(wish, this.#options);
     const listener = this.#listen(join(this.#folder, name), policy);

@@ -61,7 +61,11 @@ async function run(
   const keyring = new Keyring({ clock, lifetimeMs: settings.keyLifetimeMs });
   const keyPush = new KeyPush(clock, log);
   const folder = sshDir ?? paths.sshDir;
-  const agents = await openAgents(folder, { keyring, keyPush, clock, log }, sshDir === undefined);
+  const agents = await openAgents(
+    folder,
+    { upstream: settings.agentUpstream, keyring, keyPush, clock, log },
+    sshDir === undefined,
+  );
   const daemon = new Daemon({
     sshDir: sshDir ?? '',
     idleTimeoutMs: settings.idleTimeoutMs,

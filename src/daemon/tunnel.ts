@@ -165,7 +165,7 @@ export class Tunnel {
     const pusher = settings.push === 'off' ? undefined : aws.pusher(host.instanceId);
     const push = pusher && { target: `${aws.id}/${host.instanceId}`, user, pusher };
     if (push !== undefined) keyPush.begin({ ...push, publicKey: keyring.current().publicLine });
-    const upstream = this.#request.upstreamAgent;
+    const upstream = this.#request.upstreamAgent ?? settings.agentUpstream;
     await agents?.serve({ host: host.name, port, user, push, upstream, allowUnbound: settings.agentAllowUnbound });
   }
 
