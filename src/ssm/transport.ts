@@ -269,6 +269,7 @@ export class SsmTransport extends Duplex implements Transport {
       case 'opened':
         log('info', 'channel open', { session: this.#session.id, agent: event.agentVersion });
         this.#phase = 'open';
+        this.#backoff.reset();
         this.#onOpen?.();
         return;
       case 'refused':

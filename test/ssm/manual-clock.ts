@@ -1,0 +1,39 @@
+// A clock that stands still until a test moves it.
+import type { Clock, Timer } from '../../src/clock.ts';
+
+export class ManualClock implements Clock {
+  #now = 1000;
+  #timers = new Set<{ at: number; callback: () => void }>();
+
+  now(): number {
+    return this.#now;
+  }
+
+  wallTime(): number {
+    return 1_700_000_000_000 + this.#now;
+  }
+
+  after(ms: number, callback: () => void): Timer {
+    const timer = { at: this.#now + ms, callback };
+    this.#timers.add(timer);
+    return { cancel: () => this.#timers.delete(timer) };
+  }
+
+  /** How many timers are set. */
+  get pending(): number {
+    return this.#timers.size;
+  }
+
+  /** Moves on, and calls in order of time what became due. */
+  advance(ms: number): void {
+    const until = this.#now + ms;
+    for (;;) {
+      const [next] = [...this.#timers].filter(({ at }) => at <= until).sort((a, b) => a.at - b.at);
+      if (next === undefined) break;
+      this.#timers.delete(next);
+      this.#now = Math.max(this.#now, next.at);
+      next.callback();
+    }
+    this.#now = until;
+  }
+}
