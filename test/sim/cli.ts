@@ -4,18 +4,34 @@ import { makeClient } from './client.ts';
 import { drawScenario, scenarioNames } from './scenarios.ts';
 import { type Outcome, run } from './world.ts';
 
-const { values } = parseArgs({
-  options: {
-    seed: { type: 'string' },
-    seeds: { type: 'string', default: '2000' },
-    from: { type: 'string', default: '0' },
-    scenario: { type: 'string' },
-    quiet: { type: 'boolean', default: false },
-  },
-});
+const { values } = readArguments();
+const seed = wholeNumber(values.seed);
+const seeds = wholeNumber(values.seeds) ?? 2000;
+const from = wholeNumber(values.from) ?? 0;
+if (values.scenario !== undefined && !scenarioNames.includes(values.scenario)) {
+  fail(`no scenario "${values.scenario}"; there are: ${scenarioNames.join(', ')}`);
+}
+process.exitCode = seed === undefined ? many(from, seeds) : one(seed);
 
-process.exitCode =
-  values.seed === undefined ? many(Number(values.from), Number(values.seeds)) : one(Number(values.seed));
+function readArguments() {
+  try {
+    const text = { type: 'string' } as const;
+    const quiet = { type: 'boolean', default: false } as const;
+    return parseArgs({ options: { seed: text, seeds: text, from: text, scenario: text, quiet } });
+  } catch (error) {
+    return fail((error as Error).message);
+  }
+}
+
+function wholeNumber(text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  return /^\d{1,15}$/.test(text) ? Number(text) : fail(`not a whole number: ${text}`);
+}
+
+function fail(why: string): never {
+  process.stderr.write(`scripts/sim: ${why}\nscripts/sim: try --help\n`);
+  process.exit(2);
+}
 
 function one(seed: number): number {
   const scenario = drawScenario(seed, values.scenario);

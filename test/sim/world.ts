@@ -4,6 +4,7 @@
 import type { ChannelEvent, DataChannel } from '../../src/ssm/channel.ts';
 import { MessageType, PayloadType, parseMessage } from '../../src/ssm/message.ts';
 import { type AgentAction, AgentChannel, maxPayloadBytes as maxReadBytes } from '../region/agent/channel.ts';
+import { judge, type Verdict } from './judge.ts';
 import { Link } from './link.ts';
 import { damageForAgent, damageForClient, describe, garbage, outputNumber, serviceMessage } from './messages.ts';
 import { Port } from './port.ts';
@@ -25,10 +26,7 @@ export interface ClientOptions {
 
 export type MakeClient = (options: ClientOptions) => Client;
 
-export interface Outcome {
-  /** `whole`: all bytes arrived both ways. `reported`: not, for a reason the scenario allows, and the client said so. */
-  result: 'whole' | 'reported';
-  why: string;
+export interface Outcome extends Verdict {
   virtualMs: number;
 }
 
@@ -388,41 +386,22 @@ class World {
     this.#after(random.between(0, 1000), () => this.#tellAgent(MessageType.startPublication));
   }
 
-  /** What a session may have come to. All bytes that arrived were right, or it would have ended earlier. */
-  #judge({ output, missing }: { output: string; missing: boolean }): Outcome {
-    const { ending, mayLose } = this.#scenario;
-    const end = this.#agentEnd ?? this.#violated('the session closed before the agent ended');
-    const heardAll = this.#port.heard === this.#upward.length;
-    const receivedAll = this.#received === this.#downward.length;
-    if (output !== end.output) this.#violated(`channel_closed said "${end.output}", the client "${output}"`);
-    if (missing !== this.#ahead.size > 0) {
-      this.#violated(`the client says that messages are ${missing ? '' : 'not '}missing, which is wrong`);
-    }
+  /** All bytes that arrived were right, or the run would have ended earlier; is the end right too? */
+  #judge(closed: Extract<ChannelEvent, { type: 'closed' }>): Outcome {
     if (this.#client.next(this.#now) !== undefined || this.#client.deadline(this.#now) !== undefined) {
       this.#violated('the client has something to do after the end');
     }
-    const timedOut = end.output.includes('Handshake timed out');
-    if (timedOut && ending !== 'unanswered' && !mayLose) this.#violated('the handshake timed out');
-    switch (timedOut ? 'unanswered' : ending) {
-      case 'server-closes':
-        if (!receivedAll && end.unacknowledged === 0) this.#violated('the client acknowledged output and lost it');
-        if (!receivedAll && !mayLose) this.#violated(`output ends at ${this.#received} of ${this.#downward.length}`);
-        break;
-      case 'terminate':
-        if (!heardAll) this.#violated(`terminated with ${this.#port.heard} of ${this.#upward.length} bytes delivered`);
-        break;
-      case 'refused':
-      case 'unanswered':
-        if (this.#received + this.#port.heard > 0) this.#violated('bytes passed where no connection was');
-        if (end.status !== 'Failed' || output === '') this.#violated('the failure came without its reason');
-        break;
-    }
-    const whole = heardAll && receivedAll && end.status === 'Success';
-    return {
-      result: whole ? 'whole' : 'reported',
-      why: whole ? '' : missing ? 'output missing' : output || `${ending}, ${end.unacknowledged} unacknowledged`,
-      virtualMs: this.#now,
-    };
+    const end = this.#agentEnd ?? this.#violated('the session closed before the agent ended');
+    const verdict = judge({
+      scenario: this.#scenario,
+      closed,
+      end,
+      heard: this.#port.heard,
+      received: this.#received,
+      behindGap: this.#ahead.size,
+    });
+    if ('law' in verdict) this.#violated(verdict.law);
+    return { ...verdict, virtualMs: this.#now };
   }
 
   #after(ms: number, keep: () => void): void {
