@@ -26,7 +26,7 @@ const rooms: Record<string, Room> = {
   tunnel: { uses: ['ssm', 'eice', 'aws'] },
   ssm: { uses: ['aws'], packages: ['ws'] },
   eice: { uses: ['aws'], packages: ['ws'] },
-  aws: { uses: [], packages: ['@aws-sdk/', '@smithy/'] },
+  aws: { uses: [], packages: ['@aws-sdk/', '@smithy/', 'agent-base', 'https-proxy-agent'] },
 };
 const leaves: Record<string, Room> = {
   wire: { uses: [] },
@@ -36,6 +36,7 @@ const leaves: Record<string, Room> = {
   'failure-record.ts': { uses: [] },
   'log.ts': { uses: [] },
   'nearest.ts': { uses: [] },
+  'own-process.ts': { uses: [] },
   'paths.ts': { uses: [] },
   'private-folder.ts': { uses: [] },
   'settings.ts': { uses: [] },
