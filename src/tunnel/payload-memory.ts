@@ -15,11 +15,13 @@ export function payloadMemory(file: string | undefined, wallTime: () => number):
   return {
     refusesLargePayloads(region) {
       const at = refusedAt.get(region);
-      return at !== undefined && wallTime() - at < keptMs;
+      // Also not for ever where the clock was once far ahead.
+      return at !== undefined && Math.abs(wallTime() - at) < keptMs;
     },
     rememberRefusal(region) {
       refusedAt.set(region, wallTime());
-      if (file !== undefined) write(file, refusedAt);
+      // With what other processes have found out since.
+      if (file !== undefined) write(file, new Map([...read(file), ...refusedAt]));
     },
   };
 }

@@ -1,6 +1,7 @@
 // All that a transport needs, on loopback: an API that starts sessions, a gateway, and an agent behind it. Each does the
 // least that is right; a test turns off or replaces what it is about.
 import { randomUUID } from 'node:crypto';
+import type { Readable } from 'node:stream';
 import type { Test } from 'tap';
 import type { SessionHandle, SsmApi, UpgradeSigner } from '../../src/aws/ssm-api.ts';
 import { type Clock, systemClock } from '../../src/clock.ts';
@@ -230,7 +231,7 @@ export async function stage(t: Test, options: Partial<SsmTransportOptions> & { c
 }
 
 /** Reads a transport from now on. */
-export function collect(transport: SsmTransport): { text: () => string; length: () => number; ended: () => boolean } {
+export function collect(transport: Readable): { text: () => string; length: () => number; ended: () => boolean } {
   const chunks: Buffer[] = [];
   let ended = false;
   transport.on('data', (chunk: Buffer) => chunks.push(chunk));
@@ -244,6 +245,6 @@ export function collect(transport: SsmTransport): { text: () => string; length: 
   };
 }
 
-export function closed(transport: SsmTransport): Promise<void> {
+export function closed(transport: Readable): Promise<void> {
   return transport.closed ? Promise.resolve() : new Promise((resolve) => transport.once('close', resolve));
 }
