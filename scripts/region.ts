@@ -1,8 +1,8 @@
 // The process behind scripts/region, whose comment is its manual: starts sshd and region, prints the exports or runs a
 // command with them, and leaves nothing behind.
 import { spawn } from 'node:child_process';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { constants, tmpdir } from 'node:os';
+import { writeFile } from 'node:fs/promises';
+import { constants } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
@@ -11,6 +11,7 @@ import type { DirectionFaults } from '../test/region/gateway/faults.ts';
 import type { RegionOptions } from '../test/region/options.ts';
 import { type Region, startRegion } from '../test/region/region.ts';
 import { type Sshd, type SshdOptions, startSshd } from '../test/region/sshd/sshd.ts';
+import { makeTemporaryFolder, removeFolder } from '../test/region/temporary.ts';
 
 const instanceId = 'i-0123456789abcdef0';
 const nodeId = 'mi-0123456789abcdef0';
@@ -23,6 +24,7 @@ const competing = [
   'AWS_ROLE_ARN',
   'AWS_WEB_IDENTITY_TOKEN_FILE',
   'AWS_IGNORE_CONFIGURED_ENDPOINT_URLS',
+  'REGION_IDENTITY_FILE',
 ];
 /** How long a client may outlive its ssh; then what is still active is left over. */
 const settleMs = 3_000;
@@ -31,28 +33,27 @@ const signals = ['SIGHUP', 'SIGINT', 'SIGTERM'] as const;
 interface Settings {
   region: RegionOptions;
   sshd: Pick<SshdOptions, 'kind'>;
+  /** Whether there is a key that may log in without having been pushed. */
+  identity: boolean;
   command: string[];
 }
 
 class UsageError extends Error {}
 
 async function main(argv: string[]): Promise<number> {
-  const { region: options, sshd: sshdOptions, command } = readArguments(argv);
+  const { region: options, sshd: sshdOptions, identity, command } = readArguments(argv);
   const stopped = nextSignal();
   const undo: (() => Promise<void>)[] = [];
   try {
-    const folder = await mkdtemp(join(tmpdir(), 'region-'));
-    undo.push(() => rm(folder, { recursive: true, force: true }));
-    const key = ssh2.utils.generateKeyPairSync('ed25519', { comment: 'region' });
-    const sshd = await startSshd({ authorizedKeys: [key.public], ...sshdOptions });
+    const folder = makeTemporaryFolder('login');
+    undo.push(async () => removeFolder(folder));
+    const key = identity ? ssh2.utils.generateKeyPairSync('ed25519', { comment: 'region' }) : undefined;
+    const instances = [instanceId, nodeId];
+    const sshd = await startSshd({ authorizedKeys: key === undefined ? [] : [key.public], instances, ...sshdOptions });
     undo.push(() => sshd.stop());
-    const ports = { 22: { host: sshd.host, port: sshd.port } };
-    const region = await startRegion({
-      ...options,
-      nodes: [instanceId, nodeId].map((id) => ({ instanceId: id, ports })),
-    });
+    const region = await startRegion({ ...options, nodes: instances.map((id) => sshd.node(id)) });
     undo.push(() => region.stop());
-    const env = { ...region.env, ...directLoopback(), ...(await writeLogin(folder, key.private, sshd)) };
+    const env = { ...region.env, ...directLoopback(), ...(await writeLogin(folder, key?.private, sshd)) };
     if (command.length === 0) {
       writeExports(env);
       await stopped;
@@ -73,16 +74,16 @@ function nextSignal(): Promise<void> {
   });
 }
 
-async function writeLogin(folder: string, privateKey: string, sshd: Sshd): Promise<Record<string, string>> {
+async function writeLogin(folder: string, privateKey: string | undefined, sshd: Sshd): Promise<Record<string, string>> {
   const identity = join(folder, 'identity');
   const knownHosts = join(folder, 'known_hosts');
-  await writeFile(identity, privateKey, { mode: 0o600 });
+  if (privateKey !== undefined) await writeFile(identity, privateKey, { mode: 0o600 });
   await writeFile(knownHosts, sshd.hostKeys.map((hostKey) => `${instanceId},${nodeId} ${hostKey}\n`).join(''));
   return {
     REGION_INSTANCE_ID: instanceId,
     REGION_NODE_ID: nodeId,
     REGION_USER: sshd.user,
-    REGION_IDENTITY_FILE: identity,
+    ...(privateKey === undefined ? {} : { REGION_IDENTITY_FILE: identity }),
     REGION_KNOWN_HOSTS_FILE: knownHosts,
   };
 }
@@ -114,6 +115,7 @@ function readArguments(argv: string[]): Settings {
       },
     },
     sshd: kind === undefined ? {} : { kind },
+    identity: values['no-identity'] !== true,
     command: at < 0 ? [] : argv.slice(at + 1),
   };
 }
@@ -131,6 +133,7 @@ function parse(args: string[]) {
         fault: { type: 'string', multiple: true, default: [] },
         seed: { type: 'string' },
         sshd: { type: 'string' },
+        'no-identity': { type: 'boolean' },
       },
     });
   } catch (error) {

@@ -1,5 +1,6 @@
 // Who calls and what they may: access keys, their principals, and the part of IAM's evaluation that matters here
-// (action and resource globs; an explicit deny wins). Messages are IAM's.
+// (action and resource globs, conditions; an explicit deny wins). Messages are IAM's.
+import { type Conditions, conditionsHold, glob, type RequestContext } from './conditions.ts';
 import { ServiceError } from './errors.ts';
 import { type AccessKeyOptions, type Denial, defaults } from './options.ts';
 import type { SigningKey } from './sigv4.ts';
@@ -10,7 +11,12 @@ export interface Statement {
   actions: string[];
   /** Globs over ARNs. */
   resources: string[];
+  /** Default: none. */
+  conditions?: Conditions;
 }
+
+/** What is asked of IAM; a bare name has no condition keys. */
+export type Access = string | { action: string; conditions: RequestContext };
 
 export interface Principal extends SigningKey {
   account: string;
@@ -62,10 +68,11 @@ export class Identities {
     return this.#keys.get(accessKeyId);
   }
 
-  /** Throws AccessDeniedException in IAM's words unless the principal may do `action` on every resource. */
-  authorize(principal: Principal, action: string, ...resources: string[]): void {
+  /** Throws AccessDeniedException in IAM's words unless the principal may do this on every resource. */
+  authorize(principal: Principal, access: Access, ...resources: string[]): void {
+    const { action, conditions } = typeof access === 'string' ? { action: access, conditions: {} } : access;
     for (const resource of resources) {
-      const because = this.#refusal(principal, action, resource);
+      const because = this.#refusal(principal, action, resource, conditions);
       if (because === undefined) continue;
       throw new ServiceError(
         'AccessDeniedException',
@@ -74,10 +81,10 @@ export class Identities {
     }
   }
 
-  #refusal(principal: Principal, action: string, resource: string): string | undefined {
-    const matching = principal.policy.filter((statement) => covers(statement, action, resource));
+  #refusal(principal: Principal, action: string, resource: string, context: RequestContext): string | undefined {
+    const matching = principal.policy.filter((statement) => covers(statement, action, resource, context));
     const denied =
-      this.denials.some((denial) => glob(denial.action, action) && glob(denial.resource ?? '*', resource)) ||
+      this.denials.some((denial) => denies(denial, action, resource, context)) ||
       matching.some((statement) => statement.effect === 'Deny');
     if (denied) return 'with an explicit deny in an identity-based policy';
     if (matching.length === 0) return `because no identity-based policy allows the ${action} action`;
@@ -88,17 +95,18 @@ export class Identities {
 /** The keys a region has when nobody names any. */
 export const defaultAccessKeys: AccessKeyOptions[] = [defaults.accessKey];
 
-function covers(statement: Statement, action: string, resource: string): boolean {
+function denies(denial: Denial, action: string, resource: string, context: RequestContext): boolean {
   return (
-    statement.actions.some((pattern) => glob(pattern, action)) &&
-    statement.resources.some((pattern) => glob(pattern, resource))
+    glob(denial.action, action) &&
+    glob(denial.resource ?? '*', resource) &&
+    conditionsHold(denial.conditions ?? {}, context)
   );
 }
 
-function glob(pattern: string, text: string): boolean {
-  const source = pattern
-    .replace(/[.+^${}()|[\]\\]/g, '\\$&')
-    .replaceAll('*', '.*')
-    .replaceAll('?', '.');
-  return new RegExp(`^${source}$`, 's').test(text);
+function covers(statement: Statement, action: string, resource: string, context: RequestContext): boolean {
+  return (
+    statement.actions.some((pattern) => glob(pattern, action)) &&
+    statement.resources.some((pattern) => glob(pattern, resource)) &&
+    conditionsHold(statement.conditions ?? {}, context)
+  );
 }

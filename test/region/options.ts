@@ -4,9 +4,11 @@
 import type { Clock } from '../../src/clock.ts';
 import type { Log } from '../../src/log.ts';
 import type { AgentLeg, AgentSessionOptions } from './agent/agent.ts';
+import type { Conditions } from './conditions.ts';
 import type { DocumentDefinition } from './documents.ts';
 import type { FaultSettings } from './gateway/faults.ts';
 import type { Statement } from './identity.ts';
+import type { KeyPushSettings } from './key-pushes.ts';
 
 export interface RegionOptions {
   /** Default `eu-west-1`. */
@@ -32,6 +34,7 @@ export interface RegionOptions {
   /** Replaces the StreamUrl of every answer, for clients that must not believe each. */
   streamUrl?: (streamUrl: string) => string;
   sessions?: SessionOptions;
+  keyPushes?: Partial<KeyPushSettings>;
   gateway?: GatewayOptions;
   /** Seeds every random choice of the faults. */
   seed?: number;
@@ -58,6 +61,8 @@ export interface Denial {
   action: string;
   /** Glob over ARNs; default `*`. */
   resource?: string;
+  /** Default: none. */
+  conditions?: Conditions;
 }
 
 export interface NodeOptions {
@@ -65,6 +70,13 @@ export interface NodeOptions {
   instanceId: string;
   /** Where each port of the instance really is. A port that is not here refuses connections. */
   ports?: Record<number, { host: string; port: number }>;
+  /** EC2's state of an instance; default `running`. In any other the agent is not there either. */
+  state?: InstanceState;
+  /**
+   * Called with all keys that are valid for a user now, whenever a push or the end of a key changes them. Default:
+   * nothing happens, as on an instance without EC2 Instance Connect.
+   */
+  publishKeys?: (user: string, publicKeys: string[]) => void;
   /** Whether the agent's control channel is up; default true. */
   online?: boolean;
   agentVersion?: string;
@@ -79,6 +91,8 @@ export interface NodeOptions {
   /** How the node's agent departs from the observed one; see `AgentSessionOptions`. */
   agent?: Pick<AgentSessionOptions, 'refusedPortDelayMs' | 'readIntervalMs'>;
 }
+
+export type InstanceState = 'pending' | 'running' | 'shutting-down' | 'terminated' | 'stopping' | 'stopped';
 
 export interface SessionOptions {
   /** From the last input of the client, or ResumeSession, until the session ends; default 20 minutes. */
@@ -126,6 +140,7 @@ export const defaults = {
     DescribeSessions: 6,
     DescribeInstanceInformation: 6,
     GetConnectionStatus: 50,
+    SendSSHPublicKey: 10, // There is one; its size is not known.
   } as Record<string, number>,
   sessions: {
     idleTimeoutMs: 20 * 60_000,
@@ -133,6 +148,7 @@ export const defaults = {
     tokenLifetimeMs: 60_000,
     idStyle: 'base32' as 'base32' | 'hex',
   },
+  keyPushes: { lifetimeMs: 60_000 },
   gateway: {
     requireSignature: true,
     requireCurrentStreamUrl: true,

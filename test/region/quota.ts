@@ -19,8 +19,8 @@ export class Quotas {
     this.#clock = clock;
   }
 
-  /** Takes one call from the bucket, or throws ThrottlingException. */
-  take(account: string, action: string): void {
+  /** Takes one call from the bucket, or throws ThrottlingException with the service's own message. */
+  take(account: string, action: string, message = 'Rate exceeded'): void {
     const rate = this.perSecond[action];
     if (rate === undefined) return;
     const now = this.#clock.now();
@@ -29,7 +29,7 @@ export class Quotas {
     this.#buckets.set(name, bucket);
     bucket.tokens = Math.min(rate, bucket.tokens + ((now - bucket.filledAt) / 1000) * rate);
     bucket.filledAt = now;
-    if (bucket.tokens < 1) throw new ServiceError('ThrottlingException', 'Rate exceeded');
+    if (bucket.tokens < 1) throw new ServiceError('ThrottlingException', message);
     bucket.tokens -= 1;
   }
 }

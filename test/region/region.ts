@@ -1,26 +1,28 @@
 // The simulated AWS region, in this process: one server on loopback with the APIs and the message gateway of one
 // region (protocol.md sections 1 and 2), strict where AWS is, in front of the agents of its nodes. Clients reach it by
 // AWS's ordinary settings alone, see `Region.env`.
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import http from 'node:http';
 import https from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { systemClock } from '../../src/clock.ts';
 import { startAgentSession } from './agent/agent.ts';
 import { ApiFaults } from './api/faults.ts';
 import { ApiFront } from './api/front.ts';
+import { instanceConnectService } from './api/instance-connect.ts';
 import type { RequestRecord } from './api/service.ts';
 import { ssmService } from './api/ssm.ts';
 import { createServerCertificate, type ServerCertificate } from './certificate.ts';
 import { type Cut, Faults } from './gateway/faults.ts';
 import { Gateway } from './gateway/gateway.ts';
 import type { Identities } from './identity.ts';
+import type { KeyPush } from './key-pushes.ts';
 import { type AccessKeyOptions, defaults, type GatewaySettings, type RegionOptions } from './options.ts';
 import type { Quotas } from './quota.ts';
 import type { Session } from './sessions.ts';
 import { createState, type ManagedNode, type RegionState } from './state.ts';
+import { makeTemporaryFolder, removeFolder } from './temporary.ts';
 
 export interface Region {
   readonly region: string;
@@ -34,6 +36,8 @@ export interface Region {
   readonly sessions: Session[];
   /** Every call and every websocket upgrade since the start, oldest first. */
   readonly requests: RequestRecord[];
+  /** Every key that SendSSHPublicKey took since the start, oldest first. */
+  readonly pushes: KeyPush[];
   readonly nodes: Map<string, ManagedNode>;
   readonly identities: Identities;
   readonly quotas: Quotas;
@@ -67,7 +71,7 @@ export async function startRegion(options: RegionOptions = {}): Promise<Region> 
     startAgent: options.startAgent ?? startAgentSession,
     requests,
   });
-  const front = new ApiFront(state, [ssmService(state)], apiFaults, requests);
+  const front = new ApiFront(state, [ssmService(state), instanceConnectService(state)], apiFaults, requests);
 
   // Certificates are judged by the machine's clock, whatever the service's says.
   const certificate = options.tls === true ? createServerCertificate(clock.wallTime()) : undefined;
@@ -87,7 +91,7 @@ export async function startRegion(options: RegionOptions = {}): Promise<Region> 
   const authority = `127.0.0.1:${(server.address() as AddressInfo).port}`;
   const secure = certificate === undefined ? '' : 's';
   connectParts(state, gateway, `ws${secure}://${authority}`, options.streamUrl);
-  const folder = certificate === undefined ? undefined : await mkdtemp(join(tmpdir(), 'region-'));
+  const folder = certificate === undefined ? undefined : makeTemporaryFolder('ca');
   const env = {
     ...baseEnv(state, `http${secure}://${authority}`, options),
     ...(certificate === undefined ? {} : await writeCa(folder!, certificate)),
@@ -100,6 +104,7 @@ export async function startRegion(options: RegionOptions = {}): Promise<Region> 
     ca: certificate?.ca,
     sessions: state.sessions.all,
     requests,
+    pushes: state.pushes.all,
     nodes: state.nodes,
     identities: state.identities,
     quotas: state.quotas,
@@ -112,10 +117,11 @@ export async function startRegion(options: RegionOptions = {}): Promise<Region> 
     cut: (cut, sessionId) => gateway.cut(cut, sessionId),
     async stop() {
       gateway.stop();
+      state.pushes.stop();
       const closed = new Promise((resolve) => server.close(resolve));
       for (const socket of sockets) socket.destroy();
       await closed;
-      if (folder !== undefined) await rm(folder, { recursive: true });
+      if (folder !== undefined) removeFolder(folder);
     },
   };
 }
@@ -137,6 +143,7 @@ function baseEnv(state: RegionState, endpoint: string, options: RegionOptions): 
     AWS_ENDPOINT_URL: endpoint,
     AWS_ENDPOINT_URL_SSM: endpoint,
     AWS_ENDPOINT_URL_SSMMESSAGES: endpoint,
+    AWS_ENDPOINT_URL_EC2_INSTANCE_CONNECT: endpoint,
     AWS_REGION: state.region,
     AWS_DEFAULT_REGION: state.region,
     AWS_ACCESS_KEY_ID: key.accessKeyId,

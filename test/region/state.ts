@@ -3,13 +3,20 @@ import type { Clock } from '../../src/clock.ts';
 import { Arns } from './arn.ts';
 import { Documents } from './documents.ts';
 import { defaultAccessKeys, Identities } from './identity.ts';
-import { defaults, type NodeOptions, type RegionOptions } from './options.ts';
+import { KeyPushes } from './key-pushes.ts';
+import { defaults, type InstanceState, type NodeOptions, type RegionOptions } from './options.ts';
 import { Quotas } from './quota.ts';
 import { type Session, SessionTable } from './sessions.ts';
 
 export interface ManagedNode extends Required<NodeOptions> {
   /** Changeable while the region runs: an agent that went away, or came back. */
   online: boolean;
+  state: InstanceState;
+}
+
+/** Whether the node's agent can be reached. */
+export function connected(node: ManagedNode): boolean {
+  return node.online && node.state === 'running';
 }
 
 export interface RegionState {
@@ -23,6 +30,7 @@ export interface RegionState {
   documents: Documents;
   nodes: Map<string, ManagedNode>;
   sessions: SessionTable;
+  pushes: KeyPushes;
   /** The URL at which a session's data channel is opened now. */
   streamUrl(session: Session): string;
   /** A session was started: the node's agent opens its leg. */
@@ -44,6 +52,7 @@ export function createState(options: RegionOptions, clock: Clock, serviceTime: (
     documents: new Documents(options.documents ?? {}),
     nodes: new Map((options.nodes ?? []).map((node) => [node.instanceId, completeNode(node, account)])),
     sessions: new SessionTable(clock, serviceTime, { ...defaults.sessions, ...options.sessions }),
+    pushes: new KeyPushes(clock, options.keyPushes),
     streamUrl: () => '',
     onSession: () => {},
   };
@@ -52,6 +61,8 @@ export function createState(options: RegionOptions, clock: Clock, serviceTime: (
 function completeNode(node: NodeOptions, account: string): ManagedNode {
   return {
     ports: {},
+    state: 'running',
+    publishKeys: () => {},
     online: true,
     agentVersion: defaults.agentVersion,
     platformType: 'Linux',

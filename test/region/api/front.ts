@@ -75,7 +75,7 @@ export class ApiFront {
     const input = parseJson(body);
     record.input = input;
     this.#faults.check(action);
-    this.#state.quotas.take(principal.account, action);
+    this.#state.quotas.take(principal.account, action, service.throttledMessage);
     validate(input, operation.input);
     return operation.run({ principal, input, requestId: record.requestId });
   }

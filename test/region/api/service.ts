@@ -21,6 +21,8 @@ export interface Service {
   signingName: string;
   /** Before the dot of X-Amz-Target. */
   targetPrefix: string;
+  /** Of its ThrottlingException; default `Rate exceeded`. */
+  throttledMessage?: string;
   operations: Record<string, Operation>;
 }
 

@@ -1,6 +1,6 @@
 // DescribeInstanceInformation: the managed nodes as SSM lists them, by either kind of filter.
 import { ServiceError } from '../errors.ts';
-import type { ManagedNode, RegionState } from '../state.ts';
+import { connected, type ManagedNode, type RegionState } from '../state.ts';
 import { page } from './pages.ts';
 import type { Call, Operation } from './service.ts';
 
@@ -95,7 +95,7 @@ function describe(node: ManagedNode, state: RegionState): object {
   return {
     InstanceId: node.instanceId,
     PingStatus: pingStatus(node),
-    LastPingDateTime: node.online ? now - 60 : now - 3600,
+    LastPingDateTime: connected(node) ? now - 60 : now - 3600,
     AgentVersion: node.agentVersion,
     IsLatestVersion: false,
     PlatformType: node.platformType,
@@ -111,7 +111,7 @@ function describe(node: ManagedNode, state: RegionState): object {
 }
 
 function pingStatus(node: ManagedNode): string {
-  return node.online ? 'Online' : 'ConnectionLost';
+  return connected(node) ? 'Online' : 'ConnectionLost';
 }
 
 function resourceType(node: ManagedNode): string {

@@ -2,7 +2,7 @@
 // permissions: protocol.md section 1.
 import { resolveProperties } from '../documents.ts';
 import { ServiceError } from '../errors.ts';
-import type { RegionState } from '../state.ts';
+import { connected, type RegionState } from '../state.ts';
 import type { Call, Service } from './service.ts';
 import type { Structure } from './shape.ts';
 import { describeInstanceInformation } from './ssm-nodes.ts';
@@ -48,7 +48,7 @@ export function ssmService(state: RegionState): Service {
       identities.authorize(principal, 'ssm:StartSession', arn.document(document, principal.account));
     }
     const properties = resolveProperties(document, Parameters);
-    if (node === undefined || !node.online || node.account !== principal.account) {
+    if (node === undefined || !connected(node) || node.account !== principal.account) {
       throw new ServiceError('TargetNotConnected', `${Target} is not connected.`);
     }
     const session = sessions.start({ owner: principal, target: Target, document, properties, reason: Reason });
@@ -86,8 +86,8 @@ export function ssmService(state: RegionState): Service {
     const Target = input.Target as string;
     identities.authorize(principal, 'ssm:GetConnectionStatus', arn.node(Target, principal.account));
     const node = nodes.get(Target);
-    const connected = node?.online === true && node.account === principal.account;
-    return { Target, Status: connected ? 'connected' : 'notconnected' };
+    const reached = node?.account === principal.account && connected(node);
+    return { Target, Status: reached ? 'connected' : 'notconnected' };
   }
 
   return {

@@ -8,27 +8,50 @@ import { constants, homedir } from 'node:os';
 import { Transform } from 'node:stream';
 import ssh2, { type AuthContext, type Connection, type ParsedKey, type ServerChannel, type Session } from 'ssh2';
 import { serveSftp } from './sftp.ts';
-import type { Sshd } from './sshd.ts';
+import type { Door, SshdRequest, StartedSshd } from './sshd.ts';
 
-export async function startEmbeddedSshd(options: { authorizedKeys: string[]; user: string }): Promise<Sshd> {
+export async function startEmbeddedSshd(request: SshdRequest): Promise<StartedSshd> {
   const hostKey = ssh2.utils.generateKeyPairSync('ed25519');
-  const keys = options.authorizedKeys.map(parsePublicKey);
+  const authorized = request.authorizedKeys.map(parsePublicKey);
+  const servers = await Promise.all(
+    request.instances.map(() => startServer(hostKey.private, request.user, authorized)),
+  );
+  return {
+    kind: 'ssh2',
+    hostKeys: [hostKey.public.trim().split(' ').slice(0, 2).join(' ')],
+    doors: servers.map(({ door }) => door),
+    stop: async () => void (await Promise.all(servers.map((server) => server.stop()))),
+  };
+}
+
+/** The sshd of one instance. */
+async function startServer(
+  hostKey: string,
+  user: string,
+  authorized: ParsedKey[],
+): Promise<{ door: Door; stop(): Promise<void> }> {
+  const pushed = new Map<string, ParsedKey[]>();
   const connections = new Set<Connection>();
-  const server = new ssh2.Server({ hostKeys: [hostKey.private] }, (connection) => {
+  const server = new ssh2.Server({ hostKeys: [hostKey] }, (connection) => {
     connections.add(connection);
     connection.once('close', () => connections.delete(connection));
     connection.on('error', () => connection.end()); // A peer that broke off or broke the protocol.
-    connection.on('authentication', (context) => authenticate(context, options.user, keys));
-    connection.on('session', (accept) => serveSession(accept(), options.user));
+    connection.on('authentication', (context) =>
+      authenticate(context, user, [...authorized, ...(pushed.get(user) ?? [])]),
+    );
+    connection.on('session', (accept) => serveSession(accept(), user));
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
   return {
-    kind: 'ssh2',
-    host: '127.0.0.1',
-    port: (server.address() as AddressInfo).port,
-    user: options.user,
-    hostKeys: [hostKey.public.trim().split(' ').slice(0, 2).join(' ')],
+    door: {
+      port,
+      // EC2 Instance Connect's command passes on no other lines (protocol.md 9.6).
+      publishKeys: (name, lines) => {
+        pushed.set(name, lines.filter((line) => line.startsWith('ssh-')).map(parsePublicKey));
+      },
+    },
     async stop() {
       const closed = once(server, 'close');
       server.close();
