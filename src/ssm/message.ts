@@ -121,9 +121,13 @@ export class Message {
     return this.#bytes.subarray(offset.payloadDigest, offset.payloadDigest + digestLength);
   }
 
-  /** Whether the payload is the one the sender hashed. An empty payload always passes (3.2). */
+  /**
+   * Whether the payload is the one the sender hashed. Without a payload there is nothing to check (3.2), unless the sender
+   * says that there was one: then the message was cut off.
+   */
   digestMatches(): boolean {
-    return this.payload.length === 0 || hash('sha256', this.payload, 'buffer').equals(this.payloadDigest);
+    if (this.payload.length === 0 && this.payloadLengthField === 0) return true;
+    return hash('sha256', this.payload, 'buffer').equals(this.payloadDigest);
   }
 }
 
