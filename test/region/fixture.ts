@@ -82,18 +82,20 @@ export async function startStand(t: Test, options: RegionOptions = {}): Promise<
 }
 
 export function ssmClient(t: Test, region: Region, config: SSMClientConfig = {}): SSMClient {
-  const client = new SSMClient({
+  const client = new SSMClient({ ...clientConfig(region), ...config });
+  t.teardown(() => client.destroy());
+  return client;
+}
+
+/** For any client of AWS's SDK: this region, as the owner of a key, with no retries. Default: the key of `Region.env`. */
+export function clientConfig(region: Region, accessKeyId: string = region.env.AWS_ACCESS_KEY_ID!) {
+  const { secretAccessKey, sessionToken } = region.identities.find(accessKeyId)!;
+  return {
     region: region.region,
     endpoint: region.endpoint,
     maxAttempts: 1,
-    credentials: {
-      accessKeyId: region.env.AWS_ACCESS_KEY_ID!,
-      secretAccessKey: region.env.AWS_SECRET_ACCESS_KEY!,
-    },
-    ...config,
-  });
-  t.teardown(() => client.destroy());
-  return client;
+    credentials: { accessKeyId, secretAccessKey, ...(sessionToken === undefined ? {} : { sessionToken }) },
+  };
 }
 
 /** A websocket as a test sees it. */

@@ -74,9 +74,10 @@ export class Identities {
     for (const resource of resources) {
       const because = this.#refusal(principal, action, resource, conditions);
       if (because === undefined) continue;
+      const on = resource === '*' ? '' : ` on resource: ${resource}`; // `*` is an action without resources.
       throw new ServiceError(
         'AccessDeniedException',
-        `User: ${principal.arn} is not authorized to perform: ${action} on resource: ${resource} ${because}`,
+        `User: ${principal.arn} is not authorized to perform: ${action}${on} ${because}`,
       );
     }
   }

@@ -85,7 +85,15 @@ export interface NodeOptions {
   platformVersion?: string;
   /** The Name of a hybrid node or the ComputerName of an instance. */
   name?: string;
+  /** The private one; default `10.0.1.23`, and one more for each further node. */
   ipAddress?: string;
+  /** What EC2 says besides of an instance (`i-…`). */
+  ipv6Address?: string | undefined;
+  publicIpAddress?: string | undefined;
+  vpcId?: string;
+  subnetId?: string;
+  availabilityZone?: string;
+  tags?: Record<string, string>;
   /** Default: the region's. */
   account?: string;
   /** How the node's agent departs from the observed one; see `AgentSessionOptions`. */

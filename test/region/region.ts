@@ -8,11 +8,13 @@ import type { AddressInfo, Socket } from 'node:net';
 import { join } from 'node:path';
 import { systemClock } from '../../src/clock.ts';
 import { startAgentSession } from './agent/agent.ts';
+import { ec2Service } from './api/ec2.ts';
 import { ApiFaults } from './api/faults.ts';
 import { ApiFront } from './api/front.ts';
 import { instanceConnectService } from './api/instance-connect.ts';
 import type { RequestRecord } from './api/service.ts';
 import { ssmService } from './api/ssm.ts';
+import { stsService } from './api/sts.ts';
 import { createServerCertificate, type ServerCertificate } from './certificate.ts';
 import { type Cut, Faults } from './gateway/faults.ts';
 import { Gateway } from './gateway/gateway.ts';
@@ -71,7 +73,8 @@ export async function startRegion(options: RegionOptions = {}): Promise<Region> 
     startAgent: options.startAgent ?? startAgentSession,
     requests,
   });
-  const front = new ApiFront(state, [ssmService(state), instanceConnectService(state)], apiFaults, requests);
+  const services = [ssmService(state), instanceConnectService(state), ec2Service(state), stsService()];
+  const front = new ApiFront(state, services, apiFaults, requests);
 
   // Certificates are judged by the machine's clock, whatever the service's says.
   const certificate = options.tls === true ? createServerCertificate(clock.wallTime()) : undefined;
@@ -144,6 +147,8 @@ function baseEnv(state: RegionState, endpoint: string, options: RegionOptions): 
     AWS_ENDPOINT_URL_SSM: endpoint,
     AWS_ENDPOINT_URL_SSMMESSAGES: endpoint,
     AWS_ENDPOINT_URL_EC2_INSTANCE_CONNECT: endpoint,
+    AWS_ENDPOINT_URL_EC2: endpoint,
+    AWS_ENDPOINT_URL_STS: endpoint,
     AWS_REGION: state.region,
     AWS_DEFAULT_REGION: state.region,
     AWS_ACCESS_KEY_ID: key.accessKeyId,

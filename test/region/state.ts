@@ -24,6 +24,8 @@ export interface RegionState {
   clock: Clock;
   /** Milliseconds since 1970 on the service's clock. */
   serviceTime(): number;
+  /** The same, when the region was started. */
+  startedAt: number;
   arn: Arns;
   identities: Identities;
   quotas: Quotas;
@@ -46,11 +48,14 @@ export function createState(options: RegionOptions, clock: Clock, serviceTime: (
     region,
     clock,
     serviceTime,
+    startedAt: serviceTime(),
     arn,
     identities: new Identities(options.accessKeys ?? defaultAccessKeys, options.denials ?? [], account, arn.partition),
     quotas: new Quotas({ ...defaults.quotas, ...options.quotas }, clock),
     documents: new Documents(options.documents ?? {}),
-    nodes: new Map((options.nodes ?? []).map((node) => [node.instanceId, completeNode(node, account)])),
+    nodes: new Map(
+      (options.nodes ?? []).map((node, at) => [node.instanceId, completeNode(node, at, { account, region })]),
+    ),
     sessions: new SessionTable(clock, serviceTime, { ...defaults.sessions, ...options.sessions }),
     pushes: new KeyPushes(clock, options.keyPushes),
     streamUrl: () => '',
@@ -58,7 +63,7 @@ export function createState(options: RegionOptions, clock: Clock, serviceTime: (
   };
 }
 
-function completeNode(node: NodeOptions, account: string): ManagedNode {
+function completeNode(node: NodeOptions, at: number, of: { account: string; region: string }): ManagedNode {
   return {
     ports: {},
     state: 'running',
@@ -69,8 +74,14 @@ function completeNode(node: NodeOptions, account: string): ManagedNode {
     platformName: 'Debian GNU/Linux',
     platformVersion: '12',
     name: `${node.instanceId}.internal`,
-    ipAddress: '10.0.1.23',
-    account,
+    ipAddress: `10.0.${1 + Math.floor(at / 200)}.${23 + (at % 200)}`,
+    ipv6Address: undefined,
+    publicIpAddress: undefined,
+    vpcId: 'vpc-0123456789abcdef0',
+    subnetId: 'subnet-0123456789abcdef0',
+    availabilityZone: `${of.region}a`,
+    tags: {},
+    account: of.account,
     agent: {},
     ...node,
   };

@@ -1,15 +1,24 @@
-// The HTTP side of the region: one JSON 1.1 call per POST, in AWS's order of refusals (signature, quota, model,
-// permission, operation), with a record of every call. Error shapes: protocol.md 1.1.
+// The HTTP side of the region: one call per POST, in AWS's order of refusals (signature, quota, model, permission,
+// operation), with a record of every call.
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { ServiceError } from '../errors.ts';
 import { verifySignature } from '../sigv4.ts';
 import type { RegionState } from '../state.ts';
 import type { ApiFaults } from './faults.ts';
-import type { RequestRecord, Service } from './service.ts';
+import { refuseAsJson } from './json-wire.ts';
+import type { Operation, RequestRecord, Service } from './service.ts';
 import { validate } from './shape.ts';
+import type { Answer } from './wire.ts';
 
 const maxBodyBytes = 1 << 20;
+
+interface Route {
+  service: Service;
+  action: string;
+  /** Undefined where the service has none of that name. */
+  operation: Operation | undefined;
+}
 
 export class ApiFront {
   readonly #state: RegionState;
@@ -28,38 +37,40 @@ export class ApiFront {
   async handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const body = await readBody(request).catch(() => undefined);
     if (body === undefined) return void response.destroy();
-    const record: RequestRecord = {
-      time: this.#state.serviceTime(),
-      service: '',
-      action: '',
-      accessKeyId: undefined,
-      input: undefined,
-      requestId: randomUUID(),
-      status: 200,
-      error: undefined,
-      userAgent: request.headers['user-agent'],
-    };
-    let answer: object;
+    const record = newRecord(this.#state, request);
+    const route = this.#route(request, body);
+    const wire = route?.service.wire;
+    let answer: Answer;
     try {
-      answer = this.#answer(request, body, record);
+      const output = this.#answer(request, body, record, route);
+      answer = wire!.answer(route!.action, output, record.requestId);
     } catch (error) {
       const refusal = toServiceError(error);
-      record.status = refusal.status;
       record.error = refusal.code;
-      answer = { __type: refusal.code, message: refusal.message };
+      answer = (wire?.refuse ?? refuseAsJson)(refusal, record.requestId);
     }
+    record.status = answer.status;
     this.#requests.push(record);
     this.#write(response, record, answer);
   }
 
-  #answer(request: IncomingMessage, body: Buffer, record: RequestRecord): object {
-    const [prefix = '', action = ''] = String(request.headers['x-amz-target'] ?? '').split('.');
-    const service = this.#services.find((candidate) => candidate.targetPrefix === prefix);
-    const operation =
-      service !== undefined && Object.hasOwn(service.operations, action) ? service.operations[action] : undefined;
-    if (request.method !== 'POST' || service === undefined || operation === undefined) {
-      throw new ServiceError('UnknownOperationException', `The operation ${prefix}.${action} is not known.`);
+  #route(request: IncomingMessage, body: Buffer): Route | undefined {
+    if (request.method !== 'POST') return undefined;
+    for (const service of this.#services) {
+      const action = service.wire.action(request, body);
+      if (action === undefined) continue;
+      const known = Object.hasOwn(service.operations, action);
+      return { service, action, operation: known ? service.operations[action] : undefined };
     }
+    return undefined;
+  }
+
+  #answer(request: IncomingMessage, body: Buffer, record: RequestRecord, route: Route | undefined): object {
+    if (route?.operation === undefined) {
+      const name = route?.action ?? String(request.headers['x-amz-target']);
+      throw new ServiceError('UnknownOperationException', `The operation ${name} is not known.`);
+    }
+    const { service, action, operation } = route;
     record.service = service.signingName;
     record.action = action;
     const principal = verifySignature(
@@ -72,7 +83,8 @@ export class ApiFront {
       },
     );
     record.accessKeyId = principal.accessKeyId;
-    const input = parseJson(body);
+    record.arn = principal.arn;
+    const input = service.wire.readInput(body, operation.input);
     record.input = input;
     this.#faults.check(action);
     this.#state.quotas.take(principal.account, action, service.throttledMessage);
@@ -80,30 +92,38 @@ export class ApiFront {
     return operation.run({ principal, input, requestId: record.requestId });
   }
 
-  #write(response: ServerResponse, record: RequestRecord, answer: object): void {
-    const body = Buffer.from(JSON.stringify(answer));
+  #write(response: ServerResponse, record: RequestRecord, { contentType, body }: Answer): void {
     response.writeHead(record.status, {
       // Ours and not Node's: clients correct their own clock by it.
       Date: new Date(this.#state.serviceTime()).toUTCString(),
       'x-amzn-RequestId': record.requestId,
-      'Content-Type': 'application/x-amz-json-1.1',
-      'Content-Length': body.length,
+      'Content-Type': contentType,
+      'Content-Length': Buffer.byteLength(body),
     });
     response.end(body);
   }
 }
 
+/** Of a request that came just now. */
+export function newRecord(state: RegionState, request: IncomingMessage): RequestRecord {
+  return {
+    time: state.serviceTime(),
+    at: state.clock.now(),
+    service: '',
+    action: '',
+    accessKeyId: undefined,
+    arn: undefined,
+    input: undefined,
+    requestId: randomUUID(),
+    status: 200,
+    error: undefined,
+    userAgent: request.headers['user-agent'],
+  };
+}
+
 function toServiceError(error: unknown): ServiceError {
   if (error instanceof ServiceError) return error;
   return new ServiceError('InternalServerError', `the simulated region failed: ${String(error)}`, 500);
-}
-
-function parseJson(body: Buffer): unknown {
-  try {
-    return body.length === 0 ? {} : JSON.parse(body.toString());
-  } catch {
-    throw new ServiceError('SerializationException', 'The request is not valid JSON.');
-  }
 }
 
 async function readBody(request: IncomingMessage): Promise<Buffer> {

@@ -3,6 +3,7 @@
 import { createPublicKey } from 'node:crypto';
 import { ServiceError } from '../errors.ts';
 import type { RegionState } from '../state.ts';
+import { jsonWire } from './json-wire.ts';
 import type { Call, Service } from './service.ts';
 import type { Structure } from './shape.ts';
 
@@ -62,7 +63,7 @@ export function instanceConnectService(state: RegionState): Service {
 
   return {
     signingName: 'ec2-instance-connect',
-    targetPrefix: 'AWSEC2InstanceConnectService',
+    wire: jsonWire('AWSEC2InstanceConnectService'),
     throttledMessage: 'Server is busy! Please retry after a moment.', // As reported in public issues.
     operations: { SendSSHPublicKey: { input: sendSshPublicKey, run: send } },
   };

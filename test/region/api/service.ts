@@ -1,7 +1,8 @@
-// What an AWS API looks like from the region's front: a name to sign for, a target prefix, and operations. A further
-// service is a further folder entry that makes one of these.
+// What an AWS API looks like from the region's front: a name to sign for, a protocol, and operations. A further service
+// is a further folder entry that makes one of these.
 import type { Principal } from '../identity.ts';
 import type { Structure } from './shape.ts';
+import type { Wire } from './wire.ts';
 
 export interface Call {
   principal: Principal;
@@ -19,8 +20,7 @@ export interface Operation {
 export interface Service {
   /** The service in the credential scope. */
   signingName: string;
-  /** Before the dot of X-Amz-Target. */
-  targetPrefix: string;
+  wire: Wire;
   /** Of its ThrottlingException; default `Rate exceeded`. */
   throttledMessage?: string;
   operations: Record<string, Operation>;
@@ -30,10 +30,14 @@ export interface Service {
 export interface RequestRecord {
   /** Milliseconds since 1970, service time. */
   time: number;
+  /** The same on the region's clock, milliseconds with fractions: what the quotas go by. */
+  at: number;
   service: string;
   action: string;
   /** Who signed; undefined where the signature was refused or missing. */
   accessKeyId: string | undefined;
+  arn: string | undefined;
+  /** As the protocol has it: EC2's lists are named in the singular. */
   input: unknown;
   requestId: string;
   status: number;

@@ -3,6 +3,7 @@
 import { resolveProperties } from '../documents.ts';
 import { ServiceError } from '../errors.ts';
 import { connected, type RegionState } from '../state.ts';
+import { jsonWire } from './json-wire.ts';
 import type { Call, Service } from './service.ts';
 import type { Structure } from './shape.ts';
 import { describeInstanceInformation } from './ssm-nodes.ts';
@@ -92,7 +93,7 @@ export function ssmService(state: RegionState): Service {
 
   return {
     signingName: 'ssm',
-    targetPrefix: 'AmazonSSM',
+    wire: jsonWire('AmazonSSM'),
     operations: {
       StartSession: { input: startSession, run: start },
       ResumeSession: { input: bySessionId, run: resume },

@@ -1,10 +1,10 @@
 // The message gateway: takes websocket upgrades on the StreamUrls of sessions, checks signature and permission
 // (protocol.md 2.2), waits for OpenDataChannel (2.3) and hands the leg to the session's channel. How AWS refuses each
 // of these is not known (section 14): an upgrade is refused with a status and a JSON body, a token with close 1008.
-import { randomUUID } from 'node:crypto';
 import { type IncomingMessage, STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { type WebSocket, WebSocketServer } from 'ws';
+import { newRecord } from '../api/front.ts';
 import type { RequestRecord } from '../api/service.ts';
 import { ServiceError } from '../errors.ts';
 import type { Principal } from '../identity.ts';
@@ -112,6 +112,7 @@ export class Gateway {
     record.input = { SessionId: sessionId };
     const principal = this.#authenticate(request);
     record.accessKeyId = principal?.accessKeyId;
+    record.arn = principal?.arn;
     const session = state.sessions.find(sessionId);
     if (session === undefined) throw new ServiceError('BadRequestException', 'The session is not known.');
     if (principal !== undefined) {
@@ -163,17 +164,8 @@ export class Gateway {
   }
 
   #newRecord(request: IncomingMessage): RequestRecord {
-    return {
-      time: this.#parts.state.serviceTime(),
-      service: 'ssmmessages',
-      action: 'OpenDataChannel',
-      accessKeyId: undefined,
-      input: undefined,
-      requestId: randomUUID(),
-      status: 101,
-      error: undefined,
-      userAgent: request.headers['user-agent'],
-    };
+    const record = newRecord(this.#parts.state, request);
+    return { ...record, service: 'ssmmessages', action: 'OpenDataChannel', status: 101 };
   }
 }
 

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { EC2InstanceConnectClient, SendSSHPublicKeyCommand } from '@aws-sdk/client-ec2-instance-connect';
 import t, { type Test } from 'tap';
 import { ManualClock } from '../../manual-clock.ts';
-import { until } from '../fixture.ts';
+import { clientConfig, until } from '../fixture.ts';
 import { type Region, startRegion } from '../region.ts';
 import { opensshPath } from './openssh.ts';
 import { type Sshd, startSshd } from './sshd.ts';
@@ -40,14 +40,8 @@ async function open(t: Test, kind: Sshd['kind'], nodes: { installed: boolean } =
   });
   t.teardown(() => region.stop());
   const client = new EC2InstanceConnectClient({
-    region: region.region,
-    endpoint: region.endpoint,
-    maxAttempts: 1,
+    ...clientConfig(region),
     systemClockOffset: clock.wallTime() - Date.now(),
-    credentials: {
-      accessKeyId: region.env.AWS_ACCESS_KEY_ID!,
-      secretAccessKey: region.env.AWS_SECRET_ACCESS_KEY!,
-    },
   });
   t.teardown(() => client.destroy());
   writeFileSync(join(folder, 'known_hosts'), sshd.hostKeys.map((hostKey) => `the-host ${hostKey}\n`).join(''));
