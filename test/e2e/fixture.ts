@@ -66,6 +66,7 @@ export class Bench {
   readonly config: string;
   readonly env: Record<string, string>;
   readonly #home: string;
+  readonly #children = new Set<ChildProcessByStdio<Writable, Readable, Readable>>();
 
   constructor(region: Region, sshd: Sshd, folder: string, env: Record<string, string>) {
     this.region = region;
@@ -108,7 +109,14 @@ export class Bench {
 
   start(file: string, args: string[], { env = {}, input = '', timeoutMs, cwd }: RunOptions = {}): Running {
     const child = spawn(file, args, { stdio: 'pipe', env: { ...this.env, ...env }, cwd: cwd ?? this.folder });
+    this.#children.add(child);
+    child.once('close', () => this.#children.delete(child));
     return watch(child, `${file} ${args.join(' ')}`, input, timeoutMs ?? commandTimeoutMs);
+  }
+
+  /** What a failed test has left running. */
+  killAll(): void {
+    for (const child of this.#children) child.kill('SIGKILL');
   }
 
   /** Processes of keyhole that belong to this bench; they are known by their HOME. Linux. */
@@ -163,6 +171,7 @@ export async function openBench(t: Test, options: BenchOptions = {}): Promise<Be
   });
   t.teardown(() => region.stop());
   const bench = new Bench(region, sshd, folder, options.env ?? {});
+  t.teardown(() => bench.killAll());
   writeFileSync(bench.path('identity'), key.private, { mode: 0o600 });
   const knownHosts = sshd.hostKeys.map((hostKey) => `${instanceId},${nodeId} ${hostKey}\n`).join('');
   writeFileSync(bench.path('known_hosts'), knownHosts);
