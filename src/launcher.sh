@@ -62,4 +62,6 @@ if [ "${1-}" = proxy ]; then
     *) if [ -S /dev/fd/1 ] && [ /dev/fd/0 -ef /dev/fd/1 ]; then export NODE_CHANNEL_FD=1; fi ;;
   esac
 fi
-exec "$node" "$dir/lib/main.js" "$@"
+# A tunnel makes much garbage that is young, buffers above all. V8 lets it grow by some 25 MB before it looks, at no gain
+# here (same CPU, same start); with the smallest young generation it looks sooner.
+exec "$node" --max-semi-space-size=1 "$dir/lib/main.js" "$@"
