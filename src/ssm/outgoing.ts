@@ -73,6 +73,8 @@ export class Outgoing {
   #inFlightBytes = 0;
   #lastOutput = -1;
   #highestAcknowledged = -1;
+  /** When the agent was last heard to have something new. */
+  #progressedAt = Number.NEGATIVE_INFINITY;
   /** Up to this number, no later acknowledgement is needed to take a message for lost. */
   #provenLost = -1;
   /** After a reconnect: what is to be sent again, oldest first. */
@@ -145,6 +147,8 @@ export class Outgoing {
     if (sent === undefined || sent.acknowledged) return false;
     sent.acknowledged = true;
     if (sent.transmissions === 1) this.roundTrip.sample(now - sent.sentAt);
+    else this.roundTrip.progressed();
+    this.#progressedAt = now;
     this.#highestAcknowledged = Math.max(this.#highestAcknowledged, sequenceNumber);
     if (this.#probe.state === 'pending' && this.#probe.sent === sent) this.#probe = { state: 'passed' };
     while (this.#sent[0]?.acknowledged) {
@@ -182,7 +186,8 @@ export class Outgoing {
       const wait = this.#resendWait(sent);
       if (wait === undefined) return undefined;
       if (now < sent.sentAt + wait) continue;
-      if (sent === this.#sent[0] && wait === this.roundTrip.timeout) this.roundTrip.timedOut();
+      // A message that became the oldest only now may be overdue, but the peer is not silent.
+      if (sent === this.#sent[0] && now >= this.#progressedAt + this.roundTrip.timeout) this.roundTrip.timedOut();
       return sent;
     }
     return undefined;

@@ -15,7 +15,7 @@ export class RoundTrip {
   #backoff = 1;
   #measured = false;
 
-  /** A sample of a message that was sent once (Karn: a resent one says nothing). Only this ends the backoff. */
+  /** A sample of a message that was sent once (Karn: a resent one says nothing). It ends the backoff. */
   sample(ms: number): void {
     // Variation first, with the old round trip (4.4).
     this.#variation = 0.75 * this.#variation + 0.25 * Math.abs(this.#smoothed - ms);
@@ -28,6 +28,14 @@ export class RoundTrip {
   /** The oldest message timed out: wait longer for it next time. */
   timedOut(): void {
     this.#backoff = Math.min(this.#backoff * 2, maxBackedOffMs / this.#timeout);
+  }
+
+  /**
+   * A resent message was acknowledged. Either the first was lost, and nothing speaks for waiting, or the path has become
+   * slower than the timeout, and without some backoff everything would be sent several times for ever. So half of it goes.
+   */
+  progressed(): void {
+    this.#backoff = Math.max(1, this.#backoff / 2);
   }
 
   /** A new path to the peer: what went unanswered on the old one says nothing. */

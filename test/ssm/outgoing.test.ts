@@ -215,7 +215,7 @@ t.test('the deadline is the very time of the resend, whatever the fractions', as
   }
 });
 
-t.test('an acknowledgement of a resent message is no measurement and ends no backoff', async (t) => {
+t.test('an acknowledgement of a resent message is no measurement and ends half of the backoff', async (t) => {
   const out = open();
   write(out, 'a');
   sent(t, out, 0);
@@ -225,12 +225,55 @@ t.test('an acknowledgement of a resent message is no measurement and ends no bac
   t.equal(out.roundTrip.smoothed, undefined);
   write(out, 'b');
   sent(t, out, 1000);
-  t.equal(out.deadline(1000), 1800, 'a path that got slower would else be flooded for ever');
+  t.equal(out.deadline(1000), 1400);
   out.acknowledge(1, 1300);
   t.equal(out.roundTrip.smoothed, 300);
   write(out, 'c');
   sent(t, out, 2000);
   t.equal(out.deadline(2000), 2500, '300 + 4 · (|100 − 300| / 4)');
+});
+
+t.test('a path that got slower than the timeout is not flooded for ever', async (t) => {
+  const out = open();
+  let now = 0;
+  /** One message over a path of the given round trip: how often it was sent. */
+  const transmissions = (roundTripMs: number): number => {
+    write(out, 'x');
+    const first = now;
+    let count = 0;
+    while (!out.drained) {
+      const messages = drain(t, out, now);
+      count += messages.length;
+      now = Math.min(out.deadline(now)!, first + roundTripMs);
+      if (now === first + roundTripMs) out.acknowledge(parseMessage(messages[0] ?? last).sequenceNumber, now);
+      last = messages[0] ?? last;
+    }
+    return count;
+  };
+  let last: Buffer = Buffer.alloc(0);
+  for (let i = 0; i < 50; i++) t.equal(transmissions(20), 1);
+  t.ok(transmissions(900) > 4, 'at first it is taken for lost');
+  for (let i = 0; i < 20; i++) t.ok(transmissions(900) <= 3, 'then at most two too many');
+});
+
+t.test('after an outage that cost many resends, the next loss is soon mended', async (t) => {
+  const out = open();
+  for (let i = 0; i < 10; i++) {
+    write(out, 'x');
+    sent(t, out, 0);
+  }
+  let now = 0;
+  for (let i = 0; i < 8; i++) {
+    now = out.deadline(now)!;
+    sent(t, out, now);
+  }
+  t.equal(out.roundTrip.timeout, 5000);
+  for (let number = 0; number < 9; number++) {
+    out.acknowledge(number, now + 1);
+    now += 2;
+    sent(t, out, now);
+  }
+  t.equal(out.deadline(now), now + 200, 'though nothing could be measured');
 });
 
 t.test('a message is taken for lost when three behind it arrived, once the reordering is over', async (t) => {

@@ -46,6 +46,16 @@ t.test('it doubles up to 5 s while nothing is heard', async (t) => {
   t.equal(roundTrip.reorderWait, 110, 'reordering takes no longer for it');
 });
 
+t.test('progress without a sample halves the backoff, down to none', async (t) => {
+  const roundTrip = new RoundTrip();
+  roundTrip.timedOut();
+  roundTrip.timedOut();
+  for (const timeout of [400, 200, 200]) {
+    roundTrip.progressed();
+    t.equal(roundTrip.timeout, timeout);
+  }
+});
+
 t.test('a sample or a new socket ends the backoff', async (t) => {
   const roundTrip = sampled(20);
   roundTrip.timedOut();
