@@ -13,6 +13,8 @@ export interface Network {
   http: NodeAgent;
   /** For HTTPS and secure websockets: direct or through the proxy, as the host asked for has it. */
   https: NodeAgent;
+  /** For a URL: `ws:` and `http:` are plain. */
+  agentFor(url: URL): NodeAgent;
   close(): void;
 }
 
@@ -21,10 +23,21 @@ export function makeNetwork({ https: proxy, no }: ProxySettings, ca: Buffer | un
   const options = { keepAlive: true, ...(ca && { ca }) };
   const http = new HttpAgent({ keepAlive: true });
   const direct = new HttpsAgent(options);
-  if (proxy === undefined) return { http, https: direct, close: () => closeAll(http, direct) };
+  if (proxy === undefined) return network(http, direct, [http, direct]);
   const proxied = new HttpsProxyAgent(parseProxy(proxy), options);
   const https = new RoutedAgent((host, port) => (bypassesProxy(no, host, port) ? direct : proxied));
-  return { http, https, close: () => closeAll(http, direct, proxied) };
+  return network(http, https, [http, direct, proxied]);
+}
+
+function network(http: NodeAgent, https: NodeAgent, all: NodeAgent[]): Network {
+  return {
+    http,
+    https,
+    agentFor: ({ protocol }) => (protocol === 'ws:' || protocol === 'http:' ? http : https),
+    close: () => {
+      for (const agent of all) agent.destroy();
+    },
+  };
 }
 
 /** Hands each request to the agent for its host. */
@@ -69,8 +82,4 @@ export function bypassesProxy(noProxy: string | undefined, host: string, port: n
       const domain = (bracketed ?? plain ?? entry).replace(/^\*?\./, '');
       return name === domain || name.endsWith(`.${domain}`);
     });
-}
-
-function closeAll(...agents: NodeAgent[]): void {
-  for (const agent of agents) agent.destroy();
 }

@@ -1,14 +1,10 @@
 // One websocket to the message gateway: dial, OpenDataChannel, frames, signs of life (protocol.md section 2).
 // It knows no sequence numbers and nothing of what the messages mean; a lost socket is reported once, with its close code.
-import type { ClientRequest, IncomingMessage } from 'node:http';
-import { connect as connectTcp, type Socket } from 'node:net';
-import { connect as connectTls } from 'node:tls';
+import type { Agent, ClientRequest, IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
 import { WebSocket } from 'ws';
 import type { Clock, Timer } from '../clock.ts';
 import { type KeyholeError, TransportError } from '../errors.ts';
-
-/** Opens the TCP or TLS connection that the websocket runs on. */
-export type Connect = (url: URL) => Socket;
 
 export interface DialOptions {
   /** Used byte for byte: path and query go on the wire as AWS wrote them (protocol.md 1.1). */
@@ -17,7 +13,8 @@ export interface DialOptions {
   headers: Record<string, string>;
   /** First message: WebSocket TEXT (2.3). */
   openDataChannel: OpenDataChannel;
-  connect?: Connect;
+  /** Makes the TCP and TLS connection: certificate authorities and proxies are its business. */
+  agent?: Agent;
   clock: Clock;
   pingIntervalMs: number;
   /** For the TCP connection and the upgrade. */
@@ -166,10 +163,7 @@ export function dialGateway(options: DialOptions): Promise<GatewaySocket> {
       followRedirects: false,
       maxPayload: maxMessageBytes,
       skipUTF8Validation: true,
-      createConnection: () => {
-        socket = (options.connect ?? connectDirectly)(url);
-        return socket;
-      },
+      ...(options.agent && { agent: options.agent }),
       finishRequest: (request: ClientRequest) => {
         request.path = requestTarget(options.streamUrl);
         request.end();
@@ -198,6 +192,9 @@ export function dialGateway(options: DialOptions): Promise<GatewaySocket> {
     webSocket.once('unexpected-response', (_request, response) => {
       void readRefusal(url, response).then(fail);
     });
+    webSocket.once('upgrade', (response) => {
+      socket = response.socket;
+    });
     webSocket.once('open', () => {
       settle();
       const { requestId, tokenValue, clientId, clientVersion } = options.openDataChannel;
@@ -218,14 +215,6 @@ export function dialGateway(options: DialOptions): Promise<GatewaySocket> {
 /** Path and query as they stand in the URL: a parser could write them differently. */
 function requestTarget(streamUrl: string): string {
   return /^wss?:\/\/[^/?#]*([^#]*)/i.exec(streamUrl)?.[1] || '/';
-}
-
-function connectDirectly(url: URL): Socket {
-  const host = url.hostname.replace(/^\[|\]$/g, '');
-  if (url.protocol === 'ws:') return connectTcp({ host, port: Number(url.port || 80) });
-  // Server name indication must not be an address (RFC 6066 section 3).
-  const servername = /^[\d.]+$|:/.test(host) ? '' : host;
-  return connectTls({ host, port: Number(url.port || 443), servername });
 }
 
 const maxRefusalBytes = 4096;

@@ -1,10 +1,11 @@
 // One session at AWS, from StartSession to its end: its id, its tokens, and who may dial with them
 // (protocol.md sections 1, 2 and 7). From the moment StartSession was called somebody owes it an end.
 import { randomUUID } from 'node:crypto';
+import type { Agent } from 'node:http';
 import type { SessionHandle, SsmApi, StartSessionRequest, UpgradeSigner } from '../aws/ssm-api.ts';
 import type { Clock } from '../clock.ts';
 import { sessionEnded } from './failures.ts';
-import { type Connect, dialGateway, type GatewaySocket } from './gateway.ts';
+import { dialGateway, type GatewaySocket } from './gateway.ts';
 import { checkStreamUrl, isPresigned } from './stream-url.ts';
 
 export interface SessionOptions {
@@ -15,7 +16,8 @@ export interface SessionOptions {
   clientVersion: string;
   streamHosts: readonly string[];
   pingIntervalMs: number;
-  connect?: Connect;
+  /** The way to the gateway. */
+  agentFor?(url: URL): Agent;
 }
 
 /** For the TCP connection, TLS and the upgrade of one dial; the reference waits 45 s (2.1). */
@@ -51,7 +53,7 @@ export class Session {
 
   /** Dials the current StreamUrl with a fresh signature and opens the data channel. */
   async dial(signal?: AbortSignal): Promise<GatewaySocket> {
-    const { api, signer, clock, clientVersion, streamHosts, pingIntervalMs, connect } = this.#options;
+    const { api, signer, clock, clientVersion, streamHosts, pingIntervalMs, agentFor } = this.#options;
     const { streamUrl, tokenValue } = this.#handle;
     if (tokenValue === undefined) throw sessionEnded(this.id);
     const url = checkStreamUrl(streamUrl, { apiEndpoint: await api.endpoint(), allowedHosts: streamHosts });
@@ -62,7 +64,7 @@ export class Session {
       clock,
       pingIntervalMs,
       timeoutMs: dialTimeoutMs,
-      ...(connect && { connect }),
+      ...(agentFor && { agent: agentFor(url) }),
       ...(signal && { signal }),
     });
   }

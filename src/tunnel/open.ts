@@ -1,4 +1,5 @@
 // From a target and a port to an open tunnel. Today every tunnel is an SSM session.
+import type { Network } from '../aws/network.ts';
 import type { SsmApi, UpgradeSigner } from '../aws/ssm-api.ts';
 import type { Clock } from '../clock.ts';
 import type { Log } from '../log.ts';
@@ -10,7 +11,7 @@ export interface TunnelOptions {
   /** `i-…` or `mi-…`. */
   target: string;
   port: number;
-  aws: { ssm: SsmApi; signer: UpgradeSigner };
+  aws: { ssm: SsmApi; signer: UpgradeSigner; network?: Pick<Network, 'agentFor'> };
   settings: Settings;
   payloadMemory: PayloadMemory;
   notes?: SessionNotes;
@@ -31,6 +32,7 @@ export async function openTunnel(options: TunnelOptions): Promise<Transport> {
     {
       api: aws.ssm,
       signer: aws.signer,
+      ...(aws.network && { agentFor: aws.network.agentFor }),
       clock,
       log,
       request: { target, documentName: settings.sshDocument, parameters: { portNumber: [String(port)] } },

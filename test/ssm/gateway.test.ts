@@ -1,3 +1,4 @@
+import { Agent } from 'node:http';
 import { connect as connectTcp, createServer as createTcpServer, type Socket } from 'node:net';
 import t, { type Test } from 'tap';
 import type { WebSocket } from 'ws';
@@ -298,10 +299,11 @@ t.test('any frame is a sign of life', async (t) => {
   const { gateway, clock, options } = await scene(t);
   gateway.answersPings = false;
   let raw: Socket | undefined;
-  const connect = ({ port }: URL) => {
-    raw = connectTcp(Number(port), '127.0.0.1');
+  const agent = new Agent();
+  agent.createConnection = (({ port }: { port: number }) => {
+    raw = connectTcp(port, '127.0.0.1');
     return raw;
-  };
+  }) as typeof agent.createConnection;
   const signs: [string, (webSocket: WebSocket) => void][] = [
     ['text', (webSocket) => webSocket.send('x')],
     ['binary', (webSocket) => webSocket.send(Buffer.alloc(1))],
@@ -309,7 +311,7 @@ t.test('any frame is a sign of life', async (t) => {
     ['pong', (webSocket) => webSocket.pong()],
   ];
   for (const [name, sign] of signs) {
-    const socket = await dialGateway({ ...options, connect });
+    const socket = await dialGateway({ ...options, agent });
     watch(socket);
     await until(() => gateway.last.received.length === 1);
     for (let i = 0; i < 3; i++) {
