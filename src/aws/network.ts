@@ -2,7 +2,7 @@
 // and the websocket alike. HTTPS_PROXY and NO_PROXY are the caller's own, so process.env is not read here.
 import type { ClientRequest, Agent as NodeAgent } from 'node:http';
 import { Agent as HttpAgent } from 'node:http';
-import { Agent as HttpsAgent } from 'node:https';
+import { type AgentOptions, Agent as HttpsAgent } from 'node:https';
 import { Agent, type AgentConnectOpts } from 'agent-base';
 import { HttpsProxyAgent } from 'https-proxy-agent';
 import { ConfigError } from '../errors.ts';
@@ -25,7 +25,7 @@ export function makeNetwork({ https: proxy, no }: ProxySettings, ca: Buffer | un
   const direct = new HttpsAgent(options);
   if (proxy === undefined) return network(http, direct, [http, direct]);
   const proxied = new HttpsProxyAgent(parseProxy(proxy), options);
-  const https = new RoutedAgent((host, port) => (bypassesProxy(no, host, port) ? direct : proxied));
+  const https = new RoutedAgent(options, (host, port) => (bypassesProxy(no, host, port) ? direct : proxied));
   return network(http, https, [http, direct, proxied]);
 }
 
@@ -44,8 +44,9 @@ function network(http: NodeAgent, https: NodeAgent, all: NodeAgent[]): Network {
 class RoutedAgent extends Agent {
   readonly #route: (host: string, port: number) => NodeAgent;
 
-  constructor(route: (host: string, port: number) => NodeAgent) {
-    super({ keepAlive: true });
+  /** @param options go into every request: HttpsProxyAgent keeps none for the connection behind the proxy */
+  constructor(options: AgentOptions, route: (host: string, port: number) => NodeAgent) {
+    super(options);
     this.#route = route;
   }
 
