@@ -4,8 +4,8 @@ import type { Socket } from 'node:net';
 import { KeyholeError, ProtocolError } from '../errors.ts';
 import { type Frame, FrameReader, type FrameType, maxFrameLength, serializeFrame } from './frame.ts';
 
-/** Bytes that may wait for a receiver; a peer that says more without being asked is cut off. */
-const maxUnread = 2 * maxFrameLength;
+/** Bytes that may wait for a receiver: a frame, and a chunk behind it. A peer that says more without being asked is cut off. */
+const maxUnread = maxFrameLength + 256 * 1024;
 
 export class ControlLink {
   readonly socket: Socket;
@@ -35,6 +35,7 @@ export class ControlLink {
    */
   receive(): Promise<Frame> {
     return new Promise((resolve, reject) => {
+      if (this.#waiting !== undefined) throw new Error('somebody waits for the next frame already');
       this.#waiting = { resolve, reject };
       this.#settle();
     });
@@ -51,32 +52,40 @@ export class ControlLink {
     return this.socket;
   }
 
-  /** From here on, the first bytes that come are raw: resolves with the released socket when they have come. */
+  /**
+   * From here on, the first bytes that come are raw: resolves with the released socket when they have come.
+   * @throws KeyholeError `control-closed` where none came
+   */
   firstBytes(): Promise<Socket> {
+    const { socket } = this;
     return new Promise((resolve, reject) => {
-      const rest = this.#reader.rest();
-      if (rest.length > 0) this.socket.unshift(rest);
-      this.socket.off('data', this.#take);
+      if (this.#failure !== undefined) return reject(this.#failure);
+      socket.off('data', this.#take);
+      const settle = () => {
+        socket.off('data', onData);
+        this.closed.removeEventListener('abort', onClosed);
+      };
       const onData = (chunk: Buffer) => {
-        this.socket.pause();
-        this.socket.off('data', onData);
-        this.socket.off('end', onEnd);
-        this.socket.off('close', onEnd);
-        this.socket.unshift(chunk);
+        settle();
+        socket.pause();
+        socket.unshift(chunk);
         resolve(this.release());
       };
-      const onEnd = () => reject(closed());
-      this.socket.on('data', onData);
-      this.socket.on('end', onEnd);
-      this.socket.on('close', onEnd);
-      this.socket.resume();
+      const onClosed = () => {
+        settle();
+        reject(this.#failure);
+      };
+      this.closed.addEventListener('abort', onClosed);
+      socket.on('data', onData);
+      const early = this.#reader.rest();
+      if (early.length > 0) onData(early);
     });
   }
 
   readonly #take = (chunk: Buffer): void => {
     this.#reader.push(chunk);
-    if (this.#reader.length > maxUnread) this.socket.destroy();
     this.#settle();
+    if (this.#reader.length > maxUnread) this.socket.destroy();
   };
 
   readonly #ended = (): void => this.#fail(closed());

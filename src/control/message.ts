@@ -31,6 +31,8 @@ export interface OpenRequest {
   caller: Caller;
   /** Path of the caller's own ssh-agent, if it has one. */
   upstreamAgent?: string;
+  /** Inode of the caller's end of this socket, by which it is known whether anybody still has it (Linux). */
+  socketInode?: number;
 }
 
 /** What a `progress` says; the first one tells how long the caller has to wait at most. */
@@ -62,6 +64,7 @@ export function parseOpenRequest(body: Record<string, unknown>): OpenRequest {
     flags: texts(body, 'flags'),
     caller: parseCaller(object(body, 'caller')),
     ...(upstreamAgent !== undefined && { upstreamAgent }),
+    ...(body.socketInode !== undefined && { socketInode: integer(body, 'socketInode') }),
   };
 }
 
@@ -85,15 +88,18 @@ export function parseRetireRequest(body: Record<string, unknown>): RetireRequest
   return { how, reason: text(body, 'reason', 256) };
 }
 
+/** Cuts what is too long, since half a reason is better than none. */
 export function parseError(body: Record<string, unknown>): ReportedError {
-  const hint = optionalText(body, 'hint', 4096);
+  const { hint, exitStatus } = body;
   return new ReportedError({
     code: text(body, 'code', 64),
-    message: text(body, 'message', 4096),
-    ...(hint !== undefined && { hint }),
-    exitStatus: body.exitStatus === 2 ? 2 : 1,
+    message: text(body, 'message', Number.POSITIVE_INFINITY).slice(0, maxErrorText),
+    ...(typeof hint === 'string' && { hint: hint.slice(0, maxErrorText) }),
+    exitStatus: exitStatus === 2 ? 2 : 1,
   });
 }
+
+const maxErrorText = 4096;
 
 function text(body: Record<string, unknown>, key: string, maxLength: number): string {
   const value = body[key];
