@@ -1,9 +1,16 @@
 // The AWS contexts of a daemon: one per caller's settings, never one caller's with another's credentials. How settings are
 // found out is the caller's side of the bargain (`ask`) at first, and a child in the caller's surroundings at a refresh.
 import type { Clock } from '../clock.ts';
-import { KeyholeError } from '../errors.ts';
+import { KeyholeError, ProtocolError } from '../errors.ts';
 import type { Log } from '../log.ts';
-import { type CallerSurroundings, sharedFilesStamp, surroundingsKey, type WantedSettings } from './caller.ts';
+import { accountOf } from './account.ts';
+import {
+  type CallerSurroundings,
+  sharedFilesStamp,
+  surroundingsKey,
+  type WantedSettings,
+  wholeSurroundingsKey,
+} from './caller.ts';
 import { type AwsContext, contextOf } from './context.ts';
 import { parseResolution, type Resolution } from './resolution.ts';
 import { StartQueue } from './start-queue.ts';
@@ -12,11 +19,13 @@ export interface ContextsOptions {
   clock: Clock;
   log: Log;
   /** Asks a child in the caller's surroundings (no terminal). @throws KeyholeError */
-  resolve(caller: CallerSurroundings, wanted: WantedSettings, signal?: AbortSignal): Promise<Record<string, unknown>>;
+  resolve(caller: CallerSurroundings, wanted: WantedSettings): Promise<Record<string, unknown>>;
   startSessionsPerSecond: number;
   /** A caller's settings have just been found. */
   onOpened(context: AwsContext): void;
 }
+
+type Ask = () => Promise<Record<string, unknown>>;
 
 interface Entry {
   context: AwsContext;
@@ -30,6 +39,8 @@ const minCredentialLifeMs = 60_000;
 /** Settings that nobody used for so long are forgotten, with their secrets. */
 const forgetAfterMs = 3_600_000;
 const maxContexts = 64;
+/** Failures to answer that say nothing about what another caller's answer would be. */
+const ownFailures = new Set(['control-closed', 'interrupted', 'deadline', 'child-failed']);
 
 export class AwsContexts {
   readonly #options: ContextsOptions;
@@ -45,21 +56,18 @@ export class AwsContexts {
    * The context for a caller's settings. `ask` gets them from the caller, where they are not known, have changed on
    * disk, or end soon; of callers that come together with the same settings, one is asked.
    */
-  async open(
-    caller: CallerSurroundings,
-    wanted: WantedSettings,
-    ask: () => Promise<Record<string, unknown>>,
-  ): Promise<AwsContext> {
-    const id = surroundingsKey(caller, wanted);
+  async open(caller: CallerSurroundings, wanted: WantedSettings, ask: Ask): Promise<AwsContext> {
+    const shared = surroundingsKey(caller, wanted);
+    const whole = wholeSurroundingsKey(caller, wanted);
     this.#forgetOld();
     for (;;) {
-      const entry = this.#current(id, caller);
+      const entry = this.#current(shared, caller) ?? this.#current(whole, caller);
       if (entry !== undefined) return entry.context;
-      const asking = this.#asking.get(id);
-      if (asking === undefined) return (await this.#ask(id, caller, wanted, ask)).context;
-      // Its caller may have gone away; then it is the next one's turn.
+      const asking = this.#asking.get(shared);
+      if (asking === undefined) return (await this.#ask({ shared, whole }, caller, wanted, ask)).context;
+      // If it could not answer, it is the next one's turn.
       await asking.catch((error: unknown) => {
-        if (!(error instanceof KeyholeError) || error.code !== 'control-closed') throw error;
+        if (!isOwnFailure(error)) throw error;
       });
     }
   }
@@ -80,52 +88,51 @@ export class AwsContexts {
   }
 
   async #ask(
-    id: string,
+    ids: { shared: string; whole: string },
     caller: CallerSurroundings,
     wanted: WantedSettings,
-    ask: () => Promise<Record<string, unknown>>,
+    ask: Ask,
   ): Promise<Entry> {
-    const asking = this.#make(id, caller, wanted, ask);
-    this.#asking.set(id, asking);
+    const asking = this.#make(ids, caller, wanted, ask);
+    this.#asking.set(ids.shared, asking);
     try {
       return await asking;
     } finally {
-      this.#asking.delete(id);
+      this.#asking.delete(ids.shared);
     }
   }
 
   async #make(
-    id: string,
+    { shared, whole }: { shared: string; whole: string },
     caller: CallerSurroundings,
     wanted: WantedSettings,
-    ask: () => Promise<Record<string, unknown>>,
+    ask: Ask,
   ): Promise<Entry> {
     // Before the answer: a change in between is noticed the next time.
     const stamp = sharedFilesStamp(caller);
     const resolution = parseResolution(await ask());
     const { clock, log } = this.#options;
+    // What a program of the user's said holds only for who would have asked it the same.
+    const id = resolution.asksProgram ? whole : shared;
     const context = await contextOf(resolution, {
       id,
       clock,
       log,
-      startQueue: this.#queue(id, resolution.region),
+      startQueue: this.#queue(resolution),
       refresh: async () => parseResolution(await this.#options.resolve(caller, wanted)).credentials,
     });
     const entry: Entry = { context, stamp, resolution, usedAt: clock.now() };
     // A context that is replaced stays with the tunnels that have it: they end their sessions with it.
     this.#entries.set(id, entry);
-    log('info', 'aws settings resolved', {
-      context: id.slice(0, 8),
-      profile: resolution.profile,
-      region: resolution.region,
-    });
+    const { profile, region } = resolution;
+    log('info', 'aws settings resolved', { context: id.slice(0, 8), profile, region });
     this.#options.onOpened(context);
     return entry;
   }
 
-  /** The quota belongs to account and region. Which account a context has is not known; its settings stand for it. */
-  #queue(id: string, region: string): StartQueue {
-    const name = `${id} ${region}`;
+  /** The quota belongs to account and region. */
+  #queue({ credentials, region }: Resolution): StartQueue {
+    const name = `${accountOf(credentials.accessKeyId)} ${region}`;
     const known = this.#queues.get(name);
     if (known !== undefined) return known;
     const queue = new StartQueue(this.#options.clock, this.#options.startSessionsPerSecond);
@@ -141,4 +148,8 @@ export class AwsContexts {
       this.#entries.delete(id);
     }
   }
+}
+
+function isOwnFailure(error: unknown): boolean {
+  return error instanceof ProtocolError || (error instanceof KeyholeError && ownFailures.has(error.code));
 }

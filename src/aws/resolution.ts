@@ -10,11 +10,13 @@ export interface Resolution {
   credentials: Credentials;
   /** For messages: the profile that the credentials come from; undefined for keys in the environment. */
   credentialSource: string | undefined;
+  /** Whether a program that the profile names (`credential_process`) gave the credentials. */
+  asksProgram: boolean;
   /** Endpoints that the settings name in place of AWS's own, by service id. */
   endpoints: Partial<Record<ServiceId, string>>;
   fips: boolean;
   dualstack: boolean;
-  /** Path of a file with certificate authorities (AWS_CA_BUNDLE). */
+  /** Absolute path of a file with certificate authorities (AWS_CA_BUNDLE). */
   caBundle: string | undefined;
   proxy: ProxySettings;
 }
@@ -63,6 +65,7 @@ export function parseResolution(body: Record<string, unknown>): Resolution {
       ...(expiration !== undefined && !Number.isNaN(expiration.getTime()) && { expiration }),
     },
     credentialSource: text(settings?.credentialSource),
+    asksProgram: settings?.asksProgram === true,
     endpoints: Object.fromEntries(
       serviceIds.map((id) => [id, text(settings?.endpoints?.[id])]).filter(([, url]) => url !== undefined),
     ),

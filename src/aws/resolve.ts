@@ -1,5 +1,7 @@
 // Finds out the AWS settings of this process: profile, region, credentials, endpoints. Loads the SDK's credential
 // providers (some 100 ms), so it runs where the settings are: in a short-lived child, or in a proxy without daemon.
+import { resolve } from 'node:path';
+import { parseKnownFiles } from '@smithy/core/config';
 import { adviseAwsError } from './advice.ts';
 import type { WantedSettings } from './caller.ts';
 import { findCredentials } from './credentials.ts';
@@ -31,6 +33,7 @@ export async function resolveAws(wanted: WantedSettings): Promise<ResolvedHere> 
     if (url !== undefined) endpoints[id] = url;
   }
   const { env } = process;
+  const caBundle = env.AWS_CA_BUNDLE || profile.values.ca_bundle || undefined;
   return {
     refresh,
     resolution: {
@@ -38,14 +41,30 @@ export async function resolveAws(wanted: WantedSettings): Promise<ResolvedHere> 
       region,
       credentials: await refresh(),
       credentialSource,
+      asksProgram: credentialSource !== undefined && (await asksProgram(credentialSource)),
       endpoints,
       fips: findSwitch('fips', profile),
       dualstack: findSwitch('dualstack', profile),
-      caBundle: env.AWS_CA_BUNDLE || profile.values.ca_bundle || undefined,
+      caBundle: caBundle && resolve(caBundle),
       proxy: {
         https: env.HTTPS_PROXY || env.https_proxy || undefined,
         no: env.NO_PROXY || env.no_proxy || undefined,
       },
     },
   };
+}
+
+/** The profile, or one that it takes its first credentials from. */
+async function asksProgram(name: string): Promise<boolean> {
+  const profiles = await parseKnownFiles({});
+  const seen = new Set<string>();
+  for (
+    let next: string | undefined = name;
+    next !== undefined && !seen.has(next);
+    next = profiles[next]?.source_profile
+  ) {
+    if (profiles[next]?.credential_process) return true;
+    seen.add(next);
+  }
+  return false;
 }

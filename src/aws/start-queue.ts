@@ -4,8 +4,9 @@ import { type Clock, sleep } from '../clock.ts';
 import { AwsError } from '../errors.ts';
 
 interface Waiting {
+  /** In the order in which they came. */
+  ticket: number;
   start(): void;
-  signal: AbortSignal | undefined;
 }
 
 export class StartQueue {
@@ -16,6 +17,7 @@ export class StartQueue {
   #tokens: number;
   #refilledAt: number;
   #serving = false;
+  #lastTicket = 0;
 
   /** @param perSecond AWS's quota; as many may start at once, then one after the other */
   constructor(clock: Clock, perSecond: number, random: () => number = Math.random) {
@@ -36,10 +38,9 @@ export class StartQueue {
    * @throws what the call throws, or AwsError `throttled` where `signal` ended the wait
    */
   async run<T>(call: () => Promise<T>, signal?: AbortSignal): Promise<T> {
-    let first = true;
+    const ticket = ++this.#lastTicket;
     for (;;) {
-      await this.#turn(first, signal);
-      first = false;
+      await this.#turn(ticket, signal);
       try {
         return await call();
       } catch (error) {
@@ -51,10 +52,10 @@ export class StartQueue {
     }
   }
 
-  #turn(first: boolean, signal: AbortSignal | undefined): Promise<void> {
+  #turn(ticket: number, signal: AbortSignal | undefined): Promise<void> {
     return new Promise((resolve, reject) => {
       const waiting: Waiting = {
-        signal,
+        ticket,
         start: () => {
           signal?.removeEventListener('abort', leave);
           resolve();
@@ -65,8 +66,8 @@ export class StartQueue {
         if (ahead >= 0) this.#line.splice(ahead, 1);
         reject(this.#stillQueued(ahead));
       };
-      if (first) this.#line.push(waiting);
-      else this.#line.unshift(waiting);
+      const behind = this.#line.findIndex((other) => other.ticket > ticket);
+      this.#line.splice(behind < 0 ? this.#line.length : behind, 0, waiting);
       if (signal?.aborted) leave();
       else signal?.addEventListener('abort', leave, { once: true });
       void this.#serve();
