@@ -1,5 +1,6 @@
 // Runs this program again: as a daemon, or as a short-lived child that answers a question in somebody's surroundings.
 import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { KeyholeError, ReportedError } from './errors.ts';
 
 /** The command that runs this program, with the same Node and the same bundle. */
@@ -9,10 +10,13 @@ export function ownCommand(args: string[]): [string, string[]] {
 
 export interface Surroundings {
   env: NodeJS.ProcessEnv;
+  /** One that is gone by now stands for the root: the settings need not depend on it. */
   cwd: string;
 }
 
 const maxAnswerBytes = 256 * 1024;
+/** A profile's own program may wait for a person; not for ever. */
+const answerTimeoutMs = 120_000;
 
 /**
  * Runs this program in the given surroundings and reads the JSON object that it prints. `{"error": …}` in it is thrown as the
@@ -26,8 +30,15 @@ export async function askOwnProcess(
 ): Promise<Record<string, unknown>> {
   signal?.throwIfAborted();
   const [command, commandArgs] = ownCommand(args);
-  const child = spawn(command, commandArgs, { env, cwd, stdio: ['ignore', 'pipe', 'ignore'] });
-  const kill = () => child.kill();
+  const child = spawn(command, commandArgs, {
+    env,
+    cwd: existsSync(cwd) ? cwd : '/',
+    stdio: ['ignore', 'pipe', 'ignore'],
+    timeout: answerTimeoutMs,
+    // It has nothing to tidy up, and whoever gives up waiting is in a hurry.
+    killSignal: 'SIGKILL',
+  });
+  const kill = () => child.kill('SIGKILL');
   signal?.addEventListener('abort', kill, { once: true });
   try {
     const chunks: Buffer[] = [];
@@ -35,28 +46,38 @@ export async function askOwnProcess(
     child.stdout.on('data', (chunk: Buffer) => {
       bytes += chunk.length;
       if (bytes <= maxAnswerBytes) chunks.push(chunk);
-      else child.kill();
+      else kill();
     });
     await new Promise<void>((resolve, reject) => {
       child.on('error', reject);
       child.on('close', () => resolve());
+    }).catch((cause) => {
+      throw childFailed(cause);
     });
     signal?.throwIfAborted();
     return parseAnswer(Buffer.concat(chunks).toString('utf8'));
-  } catch (error) {
-    if (error instanceof KeyholeError) throw error;
-    throw childFailed(error);
   } finally {
     signal?.removeEventListener('abort', kill);
   }
 }
 
+/** What was answered stays out of errors: it holds secrets, and JSON's own errors quote it. */
 function parseAnswer(text: string): Record<string, unknown> {
-  const answer = JSON.parse(text);
+  let answer: unknown;
+  try {
+    answer = JSON.parse(text);
+  } catch {
+    throw childFailed();
+  }
   if (typeof answer !== 'object' || answer === null) throw childFailed();
-  const { error } = answer;
-  if (typeof error?.code !== 'string' || typeof error.message !== 'string') return answer;
-  throw new ReportedError({ ...error, exitStatus: error.exitStatus === 2 ? 2 : 1 });
+  const { error } = answer as { error?: { code?: unknown; message?: unknown; hint?: unknown; exitStatus?: unknown } };
+  if (typeof error?.code !== 'string' || typeof error.message !== 'string') return answer as Record<string, unknown>;
+  throw new ReportedError({
+    code: error.code,
+    message: error.message,
+    ...(typeof error.hint === 'string' && { hint: error.hint }),
+    exitStatus: error.exitStatus === 2 ? 2 : 1,
+  });
 }
 
 function childFailed(cause?: unknown): KeyholeError {

@@ -2,9 +2,9 @@
 import { openAws } from '../aws/context.ts';
 import { type Clock, systemClock } from '../clock.ts';
 import { loadSettings } from '../config.ts';
+import { EarlyInput } from '../early-input.ts';
 import { KeyholeError, TransportError } from '../errors.ts';
 import { type Settings, showDuration } from '../settings.ts';
-import { EarlyInput } from '../tunnel/early-input.ts';
 import { awaitFirstByte } from '../tunnel/first-byte.ts';
 import { openTunnel, type TunnelOptions } from '../tunnel/open.ts';
 import { payloadMemory } from '../tunnel/payload-memory.ts';

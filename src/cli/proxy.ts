@@ -4,7 +4,7 @@ import { systemClock } from '../clock.ts';
 import { KeyholeError } from '../errors.ts';
 import { recordFailure } from '../failure-record.ts';
 import { connectDaemon, connectPrivateDaemon } from '../helper/connect.ts';
-import { expectsDescriptor } from '../helper/hand-over.ts';
+import { findReceiver, type Receiver } from '../helper/hand-over.ts';
 import { type ProxyOptions, proxyByDaemon } from '../helper/proxy.ts';
 import { askOwnProcess } from '../own-process.ts';
 import { findPaths } from '../paths.ts';
@@ -16,7 +16,15 @@ import { resolveArguments } from './resolve-arguments.ts';
 import type { VerbContext } from './run.ts';
 
 /** A daemon that can't be used for one of these is no reason to fail: the proxy then does without. */
-const fallbackCodes = new Set(['no-folder', 'socket-path', 'daemon-start', 'foreign-home', 'no-home']);
+const fallbackCodes = new Set([
+  'daemon-newer',
+  'daemon-silent',
+  'daemon-start',
+  'foreign-home',
+  'no-folder',
+  'no-home',
+  'socket-path',
+]);
 
 export async function proxy(args: string[], context: VerbContext): Promise<void> {
   const parsed = parseProxyArguments(args);
@@ -25,7 +33,9 @@ export async function proxy(args: string[], context: VerbContext): Promise<void>
     recordFailure(ownPaths(context.env).stateDir, parsed.operands, error);
   };
   try {
-    if (!(parsed.daemon && (await proxyByCommonDaemon(parsed, context, record)))) await proxyAlone(parsed, context);
+    const receiver = findReceiver(systemClock);
+    if (parsed.daemon && (await proxyByCommonDaemon(parsed, context, receiver, record))) return;
+    await proxyAlone(parsed, context, receiver);
   } catch (error) {
     record(error);
     throw error;
@@ -36,12 +46,13 @@ export async function proxy(args: string[], context: VerbContext): Promise<void>
 async function proxyByCommonDaemon(
   parsed: ProxyArguments,
   context: VerbContext,
+  receiver: Receiver,
   record: (error: unknown) => void,
 ): Promise<boolean> {
   const { env } = context;
   try {
     const sshDir = usableSshDir(env);
-    await askDaemon(parsed, context, (signal) => connectDaemon({ sshDir, env, clock: systemClock, signal }));
+    await askDaemon(parsed, context, receiver, (signal) => connectDaemon({ sshDir, env, clock: systemClock, signal }));
     return true;
   } catch (error) {
     if (!(error instanceof KeyholeError) || !fallbackCodes.has(error.code)) throw error;
@@ -51,8 +62,14 @@ async function proxyByCommonDaemon(
 }
 
 /** Without the daemon: in this process, or where ssh wants a descriptor, in one of its own for this connection. */
-async function proxyAlone(parsed: ProxyArguments, context: VerbContext): Promise<void> {
-  if (expectsDescriptor()) return await askDaemon(parsed, context, async () => connectPrivateDaemon(context.env));
+async function proxyAlone(parsed: ProxyArguments, context: VerbContext, receiver: Receiver): Promise<void> {
+  const { env } = context;
+  if (receiver.handover === 'fd') {
+    return await askDaemon(parsed, context, receiver, (signal) =>
+      connectPrivateDaemon({ env, clock: systemClock, signal }),
+    );
+  }
+  receiver.abandon();
   const { proxyDirectly } = await import('./proxy-direct.ts');
   await proxyDirectly(parsed, context);
 }
@@ -60,12 +77,14 @@ async function proxyAlone(parsed: ProxyArguments, context: VerbContext): Promise
 async function askDaemon(
   { operands, flags }: ProxyArguments,
   { env, signal, terminal }: VerbContext,
+  receiver: Receiver,
   connect: ProxyOptions['connect'],
 ): Promise<void> {
   const upstreamAgent = await callersAgent(env, findPaths(env).sshDir);
-  const surroundings = { env: definedOnly(env), cwd: process.cwd() };
+  const surroundings = { env: definedOnly(env), cwd: workingDirectory() };
   await proxyByDaemon({
     connect,
+    receiver,
     request: {
       ...operands,
       flags,
@@ -73,7 +92,7 @@ async function askDaemon(
       ...(upstreamAgent !== undefined && { upstreamAgent }),
     },
     resolveAws: (wanted, stop) => askOwnProcess(resolveArguments(wanted), surroundings, stop),
-    deadlineMs: settings.deadlineMs.default,
+    deadlineMs: settings.deadlineMs.read(flags.deadline ?? env.KEYHOLE_DEADLINE) ?? settings.deadlineMs.default,
     clock: systemClock,
     signal,
     onReady: () => terminal.silence(),
@@ -82,4 +101,13 @@ async function askDaemon(
 
 function definedOnly(env: NodeJS.ProcessEnv): Record<string, string> {
   return Object.fromEntries(Object.entries(env).filter((entry): entry is [string, string] => entry[1] !== undefined));
+}
+
+/** One that was removed is no reason not to connect. */
+function workingDirectory(): string {
+  try {
+    return process.cwd();
+  } catch {
+    return '/';
+  }
 }

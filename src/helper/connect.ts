@@ -8,92 +8,155 @@ import { type Hello, parseHello, protocolVersion } from '../control/message.ts';
 import { KeyholeError } from '../errors.ts';
 import { assertSocketPath, ensurePrivateFolder } from '../private-folder.ts';
 import { version } from '../version.ts';
-import { spawnDaemon, spawnPrivateDaemon } from './spawn-daemon.ts';
+import { type DaemonProcess, spawnDaemon, spawnPrivateDaemon } from './spawn-daemon.ts';
 import { takeStartLock } from './start-lock.ts';
 
-export interface ConnectOptions {
+export interface FindOptions {
   /** `~/.ssh/keyhole`. */
   sshDir: string;
-  env: NodeJS.ProcessEnv;
   clock: Clock;
   /** Ends the waiting. */
   signal: AbortSignal;
 }
 
+export interface ConnectOptions extends FindOptions {
+  env: NodeJS.ProcessEnv;
+}
+
 /** How often a daemon that is starting is looked for. A connect that is refused costs microseconds. */
 const pollMs = 10;
-/** A daemon that does not listen after this long could not be started. */
-const startTimeoutMs = 10_000;
+/** A daemon that does not listen after this long could not be started; leaves time to do without (deadline: 14 s). */
+const startTimeoutMs = 8_000;
+/** A daemon that is alive greets as soon as it accepts. */
+const greetTimeoutMs = 4_000;
+/** A daemon that ends while it starts is not started for ever. */
+const maxStarts = 2;
 
-/** @throws KeyholeError `unsafe-folder`, `no-folder`, `socket-path`, `daemon-start`; or the signal's reason */
+/**
+ * @throws KeyholeError `unsafe-folder`, `no-folder`, `socket-path`, `daemon-start`, `daemon-silent`, `daemon-newer`,
+ * `daemon-connect`; or the signal's reason
+ */
 export async function connectDaemon(options: ConnectOptions): Promise<ControlLink> {
-  const path = controlSocketPath(options.sshDir);
+  const { sshDir, env, clock, signal } = options;
+  const path = controlSocketPath(sshDir);
   assertSocketPath(path);
-  ensurePrivateFolder(options.sshDir);
-  const until = options.clock.now() + startTimeoutMs;
+  ensurePrivateFolder(sshDir);
+  const until = clock.now() + startTimeoutMs;
   let release: (() => void) | undefined;
+  let daemon: DaemonProcess | undefined;
+  let starts = 0;
   try {
     for (;;) {
-      options.signal.throwIfAborted();
-      const link = await greet(path);
-      if (link instanceof ControlLink) return link;
-      if (link === 'absent' && release === undefined) {
-        release = takeStartLock(join(options.sshDir, 'start.lock'));
-        if (release !== undefined) spawnDaemon(options.env);
+      signal.throwIfAborted();
+      const found = await meet(path, options);
+      if (found instanceof ControlLink) return found;
+      if (found === 'absent' && (daemon === undefined || daemon.failed)) {
+        if (starts === maxStarts) throw notStarted('ends as soon as it is started');
+        if (release !== undefined) {
+          daemon = spawnDaemon(env);
+          starts += 1;
+        } else {
+          release = takeStartLock(join(sshDir, 'start.lock'));
+          // Whoever had the lock before us may just have been done: look again before starting another.
+          if (release !== undefined) continue;
+        }
       }
-      if (options.clock.now() > until) throw notStarted();
-      await sleep(options.clock, pollMs, options.signal);
+      if (clock.now() > until) throw notStarted(`did not start within ${startTimeoutMs / 1000} s`);
+      await sleep(clock, pollMs, signal);
     }
   } finally {
     release?.();
   }
 }
 
-/** A daemon of our own, for one connection: its end of a socket pair. @throws KeyholeError `daemon-start` */
-export async function connectPrivateDaemon(env: NodeJS.ProcessEnv): Promise<ControlLink> {
+/** A daemon of our own, for one connection: its end of a socket pair. @throws KeyholeError `daemon-start`; the signal's reason */
+export async function connectPrivateDaemon({
+  env,
+  clock,
+  signal,
+}: Omit<ConnectOptions, 'sshDir'>): Promise<ControlLink> {
   const child = spawnPrivateDaemon(env);
   const link = new ControlLink(child.stdio[3] as Socket);
-  child.unref();
-  await exchangeHello(link);
-  return link;
+  try {
+    await greet(link, { clock, signal, timeoutMs: startTimeoutMs });
+    return link;
+  } catch (error) {
+    signal.throwIfAborted();
+    throw new KeyholeError('daemon-start', 'a daemon for this connection alone could not be started', {
+      hint: '`keyhole daemon run` shows why',
+      cause: error,
+    });
+  }
 }
 
-/** As connectDaemon, but undefined where no daemon runs; never starts or replaces one. */
-export async function findDaemon(sshDir: string): Promise<{ link: ControlLink; hello: Hello } | undefined> {
-  const path = controlSocketPath(sshDir);
+/**
+ * As connectDaemon, but undefined where no daemon runs; never starts or replaces one.
+ * @throws KeyholeError `daemon-silent`, `daemon-connect`, `control-closed`; or the signal's reason
+ */
+export async function findDaemon(options: FindOptions): Promise<{ link: ControlLink; hello: Hello } | undefined> {
+  const path = controlSocketPath(options.sshDir);
   assertSocketPath(path);
   const socket = await connect(path);
   if (typeof socket === 'string') return undefined;
   const link = new ControlLink(socket);
-  return { link, hello: await exchangeHello(link) };
+  return { link, hello: await greet(link, { ...options, timeoutMs: greetTimeoutMs }) };
 }
 
 export function controlSocketPath(sshDir: string): string {
   return join(sshDir, 'control.sock');
 }
 
-/** The other side's hello, after ours. @throws KeyholeError `control-closed` */
-export async function exchangeHello(link: ControlLink): Promise<Hello> {
-  link.send(FrameType.hello, { protocol: protocolVersion, version, pid: process.pid } satisfies Hello);
-  return parseHello(expectFrame(await link.receive(), FrameType.hello));
-}
-
-/** A link to a daemon that will do; one that is older is asked to finish what it has and make room. */
-async function greet(path: string): Promise<ControlLink | 'absent' | 'busy'> {
+/**
+ * A link to a daemon that will do; one that is older is asked to finish what it has and make room. `absent`: nobody
+ * listens; `busy`: somebody does, and can't talk just now.
+ */
+async function meet(path: string, options: FindOptions): Promise<ControlLink | 'absent' | 'busy'> {
   const socket = await connect(path);
   if (typeof socket === 'string') return socket;
   const link = new ControlLink(socket);
   try {
-    const hello = await exchangeHello(link);
-    if (hello.protocol === protocolVersion && !isOlder(hello.version, version)) return link;
-    link.send(FrameType.retire, { how: 'drain', reason: `version ${version} takes over` });
-    expectFrame(await link.receive(), FrameType.done);
+    const hello = await greet(link, { ...options, timeoutMs: greetTimeoutMs });
+    if (isOlder(hello.version, version) || hello.protocol < protocolVersion) {
+      link.send(FrameType.retire, { how: 'drain', reason: `version ${version} takes over` });
+      expectFrame(await link.receive(), FrameType.done);
+      socket.destroy();
+      return 'absent';
+    }
+    if (hello.protocol > protocolVersion) throw newer(hello.version);
+    return link;
   } catch (error) {
-    // It ended while we talked to it: the same as no daemon.
-    if (!(error instanceof KeyholeError)) throw error;
+    socket.destroy();
+    options.signal.throwIfAborted();
+    // It ends, or drains, while we talk to it.
+    if (error instanceof KeyholeError && error.code === 'control-closed') return 'busy';
+    throw error;
   }
-  socket.destroy();
-  return 'absent';
+}
+
+/** Both sides' hello. @throws KeyholeError `daemon-silent`, `control-closed`; or the signal's reason */
+async function greet(
+  link: ControlLink,
+  { clock, signal, timeoutMs }: { clock: Clock; signal: AbortSignal; timeoutMs: number },
+): Promise<Hello> {
+  let why: unknown;
+  const giveUp = (reason: unknown) => {
+    why = reason;
+    link.socket.destroy();
+  };
+  const timer = clock.after(timeoutMs, () => giveUp(silent(timeoutMs)));
+  const abort = () => giveUp(signal.reason);
+  signal.addEventListener('abort', abort, { once: true });
+  if (signal.aborted) abort();
+  try {
+    link.send(FrameType.hello, { protocol: protocolVersion, version, pid: process.pid } satisfies Hello);
+    return parseHello(expectFrame(await link.receive(), FrameType.hello));
+  } catch (error) {
+    link.socket.destroy();
+    throw why ?? error;
+  } finally {
+    timer.cancel();
+    signal.removeEventListener('abort', abort);
+  }
 }
 
 function connect(path: string): Promise<Socket | 'absent' | 'busy'> {
@@ -124,8 +187,28 @@ export function isOlder(a: string, b: string): boolean {
   return false;
 }
 
-function notStarted(): KeyholeError {
-  return new KeyholeError('daemon-start', `the daemon did not start within ${startTimeoutMs / 1000} s`, {
+function notStarted(how: string): KeyholeError {
+  return new KeyholeError('daemon-start', `the daemon ${how}`, {
     hint: '`keyhole daemon run` shows why; `keyhole proxy --no-daemon` does without',
   });
+}
+
+function silent(timeoutMs: number): KeyholeError {
+  return new KeyholeError(
+    'daemon-silent',
+    `the daemon accepts connections and has said nothing for ${timeoutMs / 1000} s`,
+    {
+      hint: '`keyhole daemon logs` shows its pid; kill it, and the next connection starts another',
+    },
+  );
+}
+
+function newer(daemonVersion: string): KeyholeError {
+  return new KeyholeError(
+    'daemon-newer',
+    `the daemon is of version ${daemonVersion}, and this program, ${version}, is older`,
+    {
+      hint: 'let ssh run the newer one, or end the daemon with `keyhole daemon stop`',
+    },
+  );
 }

@@ -1,21 +1,25 @@
 // What ssh runs, the short way: asks the daemon for a tunnel, hands it over, and is gone. It loads neither the SDK nor
-// the websocket nor the settings; ssh waits for every millisecond of this.
-import type { Clock } from '../clock.ts';
+// the websocket nor the configuration file; ssh waits for every millisecond of this.
+import { fstatSync } from 'node:fs';
+import type { Socket } from 'node:net';
+import type { Clock, Timer } from '../clock.ts';
 import { FrameType } from '../control/frame.ts';
 import { type ControlLink, expectFrame } from '../control/link.ts';
 import { type OpenRequest, parseError, parseProgress } from '../control/message.ts';
-import { KeyholeError, TransportError } from '../errors.ts';
-import { expectsDescriptor, onDescriptorReceiverGone, passDescriptor, relayStdio } from './hand-over.ts';
+import { KeyholeError, reportOf, TransportError } from '../errors.ts';
+import type { Receiver } from './hand-over.ts';
 
 export interface ProxyOptions {
   /** Gets the control socket. */
   connect(signal: AbortSignal): Promise<ControlLink>;
-  request: Omit<OpenRequest, 'handover'>;
+  receiver: Receiver;
+  request: Omit<OpenRequest, 'handover' | 'socketInode'>;
   /** Answers the daemon's question for the caller's AWS settings (design.md section 4). */
   resolveAws(wanted: Record<string, unknown>, signal: AbortSignal): Promise<object>;
   /** Until the daemon tells the deadline of this host's settings. */
   deadlineMs: number;
   clock: Clock;
+  /** Aborted with a KeyholeError: we were told to go. */
   signal: AbortSignal;
   /** From now on stderr belongs to ssh. */
   onReady(): void;
@@ -23,37 +27,59 @@ export interface ProxyOptions {
 
 /** The daemon keeps its deadline itself; ours is for a daemon that doesn't answer any more. */
 const deadlineGraceMs = 1_000;
+/** A daemon that ends, drains or is killed under a request is no reason to fail: the next one may do. */
+const maxDaemons = 3;
 
 /** Resolves when ssh has the socket (or, relaying, when the tunnel has ended). @throws KeyholeError */
 export async function proxyByDaemon(options: ProxyOptions): Promise<void> {
-  const gone = new AbortController();
+  const { receiver } = options;
   const deadline = new Deadline(options);
-  const signal = AbortSignal.any([options.signal, gone.signal, deadline.signal]);
-  if (expectsDescriptor()) onDescriptorReceiverGone(() => gone.abort(new KeyholeError('interrupted', 'ssh went away')));
-  else process.stdin.on('close', () => gone.abort(new KeyholeError('interrupted', 'stdin was closed')));
-  const link = await options.connect(signal);
-  const abort = () => link.socket.destroy();
-  signal.addEventListener('abort', abort, { once: true });
+  const signal = AbortSignal.any([options.signal, receiver.gone, deadline.signal]);
   try {
-    link.send(FrameType.open, {
-      ...options.request,
-      handover: expectsDescriptor() ? 'fd' : 'relay',
-    } satisfies OpenRequest);
-    await untilReady(link, options, deadline, signal);
+    const link = await openTunnel(options, deadline, signal);
     deadline.cancel();
     options.onReady();
-    if (expectsDescriptor()) await passDescriptor(link.release());
-    else await relayStdio(link);
-  } catch (error) {
-    // Why we closed the socket, rather than that it is closed.
-    throw signal.aborted ? signal.reason : error;
+    await receiver.take(link, options.signal);
   } finally {
     deadline.cancel();
-    signal.removeEventListener('abort', abort);
   }
 }
 
-async function untilReady(link: ControlLink, options: ProxyOptions, deadline: Deadline, signal: AbortSignal) {
+/** The link, `ready` having been read from it. @throws KeyholeError */
+async function openTunnel(options: ProxyOptions, deadline: Deadline, signal: AbortSignal): Promise<ControlLink> {
+  for (let daemons = 1; ; daemons++) {
+    const link = await options.connect(signal);
+    const abort = () => link.socket.destroy();
+    signal.addEventListener('abort', abort, { once: true });
+    if (signal.aborted) abort();
+    try {
+      await askForTunnel(link, options, deadline, signal);
+      return link;
+    } catch (error) {
+      abort();
+      // Why we closed the socket, rather than that it is closed.
+      signal.throwIfAborted();
+      if (!(error instanceof KeyholeError) || error.code !== 'control-closed') throw error;
+      if (daemons === maxDaemons) throw daemonGone(error);
+    } finally {
+      signal.removeEventListener('abort', abort);
+    }
+  }
+}
+
+async function askForTunnel(
+  link: ControlLink,
+  { request, receiver, resolveAws }: ProxyOptions,
+  deadline: Deadline,
+  signal: AbortSignal,
+): Promise<void> {
+  const { handover } = receiver;
+  const socketInode = inodeOf(link.socket);
+  link.send(FrameType.open, {
+    ...request,
+    handover,
+    ...(socketInode !== undefined && { socketInode }),
+  } satisfies OpenRequest);
   for (;;) {
     const frame = await link.receive();
     switch (frame.type) {
@@ -63,7 +89,7 @@ async function untilReady(link: ControlLink, options: ProxyOptions, deadline: De
         break;
       }
       case FrameType.resolve:
-        link.send(FrameType.resolved, await options.resolveAws(frame.body, signal));
+        link.send(FrameType.resolved, await answer(link, () => resolveAws(frame.body, signal)));
         break;
       case FrameType.error:
         throw parseError(frame.body);
@@ -74,12 +100,39 @@ async function untilReady(link: ControlLink, options: ProxyOptions, deadline: De
   }
 }
 
+/** Tells the daemon too why there is no answer: others with the same settings wait for it. */
+async function answer(link: ControlLink, resolve: () => Promise<object>): Promise<object> {
+  try {
+    return await resolve();
+  } catch (error) {
+    if (error instanceof KeyholeError) link.send(FrameType.error, reportOf(error));
+    throw error;
+  }
+}
+
+/** Of our end. What Node calls a handle has its descriptor on POSIX systems; that is not documented, so nothing depends on it. */
+function inodeOf(socket: Socket): number | undefined {
+  if (process.platform !== 'linux') return undefined;
+  try {
+    return fstatSync((socket as unknown as { _handle: { fd: number } })._handle.fd).ino;
+  } catch {
+    return undefined;
+  }
+}
+
+function daemonGone(cause: unknown): KeyholeError {
+  return new KeyholeError('daemon-gone', `${maxDaemons} times the daemon went away while it opened the tunnel`, {
+    hint: '`keyhole daemon logs` may say why; `keyhole proxy --no-daemon` does without',
+    cause,
+  });
+}
+
 class Deadline {
   readonly #abort = new AbortController();
   readonly #clock: Clock;
   readonly #host: string;
   readonly #start: number;
-  #timer: { cancel(): void };
+  #timer: Timer;
 
   constructor({ clock, deadlineMs, request }: ProxyOptions) {
     this.#clock = clock;

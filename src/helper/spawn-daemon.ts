@@ -16,29 +16,53 @@ export function daemonEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   return Object.fromEntries(Object.entries(env).filter(([name]) => inherited.test(name)));
 }
 
-/** Starts the daemon that listens on the control socket. Its readiness is seen by connecting. */
-export function spawnDaemon(env: NodeJS.ProcessEnv): void {
+/** A daemon on its way. That it is ready is seen by connecting. */
+export interface DaemonProcess {
+  /** It has ended, and not because its time was over. */
+  readonly failed: boolean;
+}
+
+/** Starts the daemon that listens on the control socket. */
+export function spawnDaemon(env: NodeJS.ProcessEnv): DaemonProcess {
+  const state = { failed: false };
   const [node, args] = ownCommand(['daemon', 'run']);
+  const directly = () => {
+    onFailure(detached(node, args, env, ['ignore', 'ignore', 'ignore']), () => {
+      state.failed = true;
+    });
+  };
+  if (!hasUserManager(env)) {
+    directly();
+    return state;
+  }
   // In a scope of its own it does not die with the session or service that we are part of.
-  const [command, commandArgs] = hasUserManager(env)
-    ? ['systemd-run', ['--user', '--scope', '--quiet', '--collect', '--', node, ...args]]
-    : [node, args];
-  const child = detached(command, commandArgs, env, ['ignore', 'ignore', 'ignore']);
-  child.on('error', () => {}); // seen by the daemon not being there
-  child.unref();
+  const scope = ['--user', '--scope', '--quiet', '--collect', '--', node, ...args];
+  onFailure(detached('systemd-run', scope, env, ['ignore', 'ignore', 'ignore']), directly);
+  return state;
 }
 
 /**
- * Starts a daemon for one connection, which is the returned child's fd 3: for where no daemon can listen. It writes no
- * file and ends with its tunnel.
+ * Starts a daemon for one connection, which is the returned child's fd 3: for where no daemon can listen. It ends with
+ * its tunnel.
  */
 export function spawnPrivateDaemon(env: NodeJS.ProcessEnv): ChildProcess {
   const [node, args] = ownCommand(['daemon', 'run', '--private']);
-  return detached(node, args, env, ['ignore', 'ignore', 'ignore', 'pipe']);
+  const child = detached(node, args, env, ['ignore', 'ignore', 'ignore', 'pipe']);
+  onFailure(child, () => {}); // seen by the end of fd 3
+  return child;
 }
 
 function detached(command: string, args: string[], env: NodeJS.ProcessEnv, stdio: ('ignore' | 'pipe')[]): ChildProcess {
   return spawn(command, args, { detached: true, cwd: '/', env: daemonEnvironment(env), stdio });
+}
+
+/** Does not keep this process alive for it. */
+function onFailure(child: ChildProcess, failed: () => void): void {
+  child.once('error', failed); // not started at all; there is no `exit` then
+  child.once('exit', (status) => {
+    if (status !== 0) failed();
+  });
+  child.unref();
 }
 
 /** systemd's user manager, where `systemd-run --user` works (sd_booted(3), and the manager's private socket). */

@@ -32,6 +32,7 @@ const leaves: Record<string, Room> = {
   wire: { uses: [] },
   'clock.ts': { uses: [] },
   'config.ts': { uses: [], packages: ['smol-toml'] },
+  'early-input.ts': { uses: [] },
   'errors.ts': { uses: [] },
   'failure-record.ts': { uses: [] },
   'log.ts': { uses: [] },
