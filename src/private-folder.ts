@@ -46,18 +46,18 @@ export function assertPrivateFolder(path: string): void {
       cause: error,
     });
   }
-  const problem = !status.isDirectory()
-    ? 'is not a folder (a symbolic link is not followed)'
+  const [problem, remedy] = !status.isDirectory()
+    ? ['is not a folder (a symbolic link is not followed)', elsewhere]
     : status.uid !== process.geteuid?.()
-      ? `belongs to uid ${status.uid}, not to you`
+      ? [`belongs to uid ${status.uid}, not to you`, elsewhere]
       : status.mode & 0o077
-        ? `is open to others (mode ${(status.mode & 0o777).toString(8).padStart(4, '0')})`
-        : undefined;
+        ? [`is open to others (mode ${(status.mode & 0o777).toString(8).padStart(4, '0')})`, `chmod 700 ${path}`]
+        : [];
   if (problem === undefined) return;
-  throw new KeyholeError('unsafe-folder', `${path} ${problem}, so keyhole does not use it`, {
-    hint: `make it yours alone: chmod 700 ${dirname(path) === '/' ? path : JSON.stringify(path)}`,
-  });
+  throw new KeyholeError('unsafe-folder', `${path} ${problem}, so keyhole does not use it`, { hint: remedy! });
 }
+
+const elsewhere = 'move it away, or name another folder with KEYHOLE_RUNTIME_DIR';
 
 /** Longest path of a unix socket that Linux (108) and macOS (104) both take, with its final NUL. */
 export const maxSocketPath = 103;

@@ -2,7 +2,7 @@
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { join } from 'node:path';
 import { sleep, systemClock } from '../clock.ts';
-import { loadSettings } from '../config.ts';
+import { loadSettings, type SettingSources } from '../config.ts';
 import { FrameType } from '../control/frame.ts';
 import { expectFrame } from '../control/link.ts';
 import { rotatingLog } from '../daemon/rotating-log.ts';
@@ -11,6 +11,7 @@ import { KeyholeError } from '../errors.ts';
 import { connectDaemon, findDaemon } from '../helper/connect.ts';
 import { daemonEnvironment } from '../helper/spawn-daemon.ts';
 import { silent } from '../log.ts';
+import type { Settings } from '../settings.ts';
 import { ownPaths, usableSshDir } from './own-paths.ts';
 import { resolveArguments } from './resolve-arguments.ts';
 import type { VerbContext } from './run.ts';
@@ -24,13 +25,30 @@ export async function daemonRun({ isPrivate }: { isPrivate: boolean }, { env, si
   for (const name of Object.keys(process.env)) if (!(name in daemonEnvironment(env))) delete process.env[name];
   process.umask(0o077);
   process.chdir('/');
-  const settings = loadSettings({ env, file: paths.configFile });
+  const { settings, problem } = settingsOrDefaults({ env, file: paths.configFile });
   const { stateDir } = paths;
   const level = settings.logLevel === 'error' ? 'info' : settings.logLevel;
   const log = stateDir === undefined ? silent : rotatingLog(join(stateDir, 'daemon.log'), level);
+  if (problem !== undefined) log('error', 'settings not used', { code: problem.code, why: problem.message });
   const options = { paths, settings, log, resolveArguments, signal };
-  if (isPrivate) await runPrivateDaemon(options, privateFd);
-  else await runDaemon(options, usableSshDir(env));
+  try {
+    if (isPrivate) await runPrivateDaemon(options, privateFd);
+    else await runDaemon(options, usableSshDir(env));
+  } catch (error) {
+    // Nobody reads the stderr of a daemon that a connection started.
+    log('error', 'daemon failed', { why: error instanceof Error ? error.message : String(error) });
+    throw error;
+  }
+}
+
+/** A bad setting is told to every caller, whose settings it is among; a daemon has to be there for that. */
+function settingsOrDefaults(sources: SettingSources): { settings: Settings; problem?: KeyholeError } {
+  try {
+    return { settings: loadSettings(sources) };
+  } catch (error) {
+    if (!(error instanceof KeyholeError)) throw error;
+    return { settings: loadSettings({ env: {}, file: undefined }), problem: error };
+  }
 }
 
 export async function daemonStart({ env, signal, terminal }: VerbContext): Promise<void> {
@@ -40,8 +58,8 @@ export async function daemonStart({ env, signal, terminal }: VerbContext): Promi
 }
 
 /** Ends its tunnels; resolves when it is gone. */
-export async function daemonStop({ env, terminal }: VerbContext): Promise<void> {
-  const found = await findDaemon(usableSshDir(env));
+export async function daemonStop({ env, signal, terminal }: VerbContext): Promise<void> {
+  const found = await findDaemon({ sshDir: usableSshDir(env), clock: systemClock, signal });
   if (found === undefined) return terminal.print('no daemon is running');
   const { link, hello } = found;
   link.send(FrameType.retire, { how: 'stop', reason: 'keyhole daemon stop' });

@@ -30,6 +30,10 @@ export function usableSshDir(env: NodeJS.ProcessEnv): string {
 function foreignHome({ HOME }: NodeJS.ProcessEnv): number | undefined {
   const uid = process.geteuid?.();
   if (HOME === undefined || uid === undefined) return undefined;
-  const owner = statSync(HOME, { throwIfNoEntry: false })?.uid;
-  return owner === uid ? undefined : owner;
+  try {
+    const owner = statSync(HOME, { throwIfNoEntry: false })?.uid;
+    return owner === uid ? undefined : owner;
+  } catch {
+    return undefined; // it can't even be looked at, so nothing will be written there either
+  }
 }

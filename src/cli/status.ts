@@ -14,7 +14,7 @@ const clearScreen = '\x1b[H\x1b[J';
 export async function status({ json, watch }: { json: boolean; watch: boolean }, context: VerbContext): Promise<void> {
   const { terminal, env, signal } = context;
   for (;;) {
-    const found = await fetchStatus(usableSshDir(env));
+    const found = await fetchStatus(usableSshDir(env), signal);
     const text = json ? JSON.stringify(found ?? null, undefined, watch ? undefined : 2) : describe(found);
     terminal.print(watch && !json ? clearScreen + text : text);
     if (!watch) return;
@@ -24,8 +24,8 @@ export async function status({ json, watch }: { json: boolean; watch: boolean },
 }
 
 /** Undefined where no daemon runs. */
-async function fetchStatus(sshDir: string): Promise<DaemonStatus | undefined> {
-  const found = await findDaemon(sshDir);
+async function fetchStatus(sshDir: string, signal: AbortSignal): Promise<DaemonStatus | undefined> {
+  const found = await findDaemon({ sshDir, clock: systemClock, signal });
   if (found === undefined) return undefined;
   found.link.send(FrameType.status);
   const body = expectFrame(await found.link.receive(), FrameType.statusReply);

@@ -18,6 +18,8 @@ export interface AgentSocketsOptions {
   keyPush: KeyPush;
   clock: Clock;
   log: Log;
+  /** Whether the general socket is ours to serve: the daemon's, and not that of one for a single connection. */
+  general: boolean;
 }
 
 /** What a tunnel wants its target's socket to do. */
@@ -32,14 +34,20 @@ export interface AgentWish {
   allowUnbound: boolean;
 }
 
+interface Target {
+  listener: Promise<AgentListener>;
+  policy: TargetPolicy;
+}
+
 /** Sockets kept; beyond it the one that was wanted longest ago goes. */
 const maxSockets = 512;
 
 export class AgentSockets {
   readonly #options: AgentSocketsOptions;
   readonly #folder: string;
-  readonly #targets = new Map<string, { listener: Promise<AgentListener>; policy: Policy }>();
+  readonly #targets = new Map<string, Target>();
   #general: AgentListener | undefined;
+  #stopped = false;
 
   private constructor(options: AgentSocketsOptions) {
     this.#options = options;
@@ -52,43 +60,65 @@ export class AgentSockets {
     ensurePrivateFolder(options.sshDir);
     ensurePrivateFolder(sockets.#folder);
     await sweepSockets(sockets.#folder);
-    sockets.#general = await sockets.#listen(join(options.sshDir, 'agent.sock'), {
-      upstream: options.upstream,
-      allowUnbound: true,
-      // Which target its client means is not known, so nothing can be waited for; where no push was made the key opens nothing.
-      key: async () => options.keyring.current(),
-    });
+    if (options.general) await sockets.#openGeneral();
     return sockets;
   }
 
-  /** Makes the target's socket do as its newest caller wishes; it is there when this resolves. */
+  /** Whether anybody is connected to the general socket. Who uses a target's has a tunnel too. */
+  get inUse(): boolean {
+    return (this.#general?.connections ?? 0) > 0;
+  }
+
+  /** Makes the target's socket do as its newest caller wishes; it is there when this resolves. @throws as AgentListener.open */
   async serve(wish: AgentWish): Promise<void> {
     const name = `${wish.user}@${wish.host}:${wish.port}`;
-    const known = this.#targets.get(name);
-    if (known !== undefined) {
+    for (let known = this.#targets.get(name); known !== undefined; known = this.#targets.get(name)) {
       known.policy.wish = wish;
       this.#targets.delete(name); // wanted last
       this.#targets.set(name, known);
-      if ((await known.listener).isInPlace()) return;
-      // Its file was removed or replaced. Of those who notice together, the first makes it anew.
-      if (this.#targets.get(name) !== known) return await this.serve(wish);
+      if (await isInPlace(known.listener)) return;
+      if (this.#targets.get(name) === known) this.#targets.delete(name);
+      void stopListener(known.listener);
     }
-    const policy = new Policy(wish, this.#options);
-    const listener = this.#listen(join(this.#folder, name), policy);
-    this.#targets.set(name, { listener, policy });
+    const policy = new TargetPolicy(wish, this.#options);
+    const target = { listener: this.#listen(join(this.#folder, name), policy), policy };
+    this.#targets.set(name, target);
     this.#dropOldest();
     try {
-      await listener;
+      await target.listener;
     } catch (error) {
-      this.#targets.delete(name);
+      if (this.#targets.get(name) === target) this.#targets.delete(name);
       throw error;
     }
   }
 
+  /** Opens the general socket anew where somebody removed it, or another daemon took its name and has gone. Never rejects. */
+  async keepOpen(): Promise<void> {
+    if (this.#stopped || this.#general === undefined || this.#general.isInPlace()) return;
+    const lost = this.#general;
+    try {
+      await this.#openGeneral();
+      await lost.stop();
+    } catch (error) {
+      this.#options.log('error', 'no general agent socket', { why: String(error) });
+    }
+  }
+
   /** Removes the sockets; connections that are open go on. */
-  stop(): void {
-    this.#general?.stop();
-    for (const { listener } of this.#targets.values()) void stopListener(listener);
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    const targets = [...this.#targets.values()].map(({ listener }) => stopListener(listener));
+    await Promise.all([this.#general?.stop(), ...targets]);
+  }
+
+  async #openGeneral(): Promise<void> {
+    const { sshDir, upstream, keyring } = this.#options;
+    this.#general = await this.#listen(join(sshDir, 'agent.sock'), {
+      upstream,
+      allowUnbound: true,
+      // Which target its client means is not known, so nothing can be waited for; where no push was made the key opens nothing.
+      key: async () => keyring.current(),
+    });
   }
 
   #listen(path: string, policy: AgentPolicy): Promise<AgentListener> {
@@ -105,7 +135,7 @@ export class AgentSockets {
 }
 
 /** One target's policy: as its newest caller wished. */
-class Policy implements AgentPolicy {
+class TargetPolicy implements AgentPolicy {
   wish: AgentWish;
   readonly #options: AgentSocketsOptions;
 
@@ -130,9 +160,16 @@ class Policy implements AgentPolicy {
       await this.#options.keyPush.readyToLogIn({ ...push, publicKey: key.publicLine });
       return key;
     } catch {
-      return undefined; // recorded by KeyPush; the caller's own keys may do
+      return undefined; // told to whoever asked for the push; the caller's own keys may do
     }
   }
+}
+
+async function isInPlace(listener: Promise<AgentListener>): Promise<boolean> {
+  return await listener.then(
+    (open) => open.isInPlace(),
+    () => false,
+  );
 }
 
 async function stopListener(listener: Promise<AgentListener>): Promise<void> {

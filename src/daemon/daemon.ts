@@ -26,6 +26,7 @@ export class Daemon {
   readonly #ended = Promise.withResolvers<void>();
   #listener: ControlListener | undefined;
   #idle: Timer | undefined;
+  #stopTimer: Timer | undefined;
 
   constructor(options: DaemonOptions) {
     this.#options = options;
@@ -51,14 +52,16 @@ export class Daemon {
         void this.#service.accept(socket);
       },
       onReplaced: () => this.drain('another daemon took over'),
+      onChecked: () => void parts.agents?.keepOpen(),
     });
     parts.log('info', 'daemon listens', { pid: process.pid });
     this.#onIdle();
     await this.#ended.promise;
+    this.#stopTimer?.cancel();
     parts.log('info', 'daemon ends', { pid: process.pid });
   }
 
-  /** Serves one connection that is already there, and resolves when it is over; nothing listens. */
+  /** Serves one connection that is already there, and resolves when it is over. There is no control socket. */
   async runPrivate(fd: number): Promise<void> {
     await this.#service.accept(new Socket({ fd, readable: true, writable: true, allowHalfOpen: true }));
   }
@@ -76,7 +79,7 @@ export class Daemon {
   stop(reason: string): void {
     this.drain(reason);
     this.#service.stop();
-    this.#options.parts.clock.after(stopTimeoutMs, () => this.#ended.resolve());
+    this.#stopTimer ??= this.#options.parts.clock.after(stopTimeoutMs, () => this.#ended.resolve());
   }
 
   #retire({ how, reason }: RetireRequest): void {
@@ -92,7 +95,9 @@ export class Daemon {
       return;
     }
     this.#idle = this.#options.parts.clock.after(this.#options.idleTimeoutMs, () => {
-      if (!this.#service.busy) this.drain('idle');
+      if (this.#service.busy) return;
+      if (this.#options.parts.agents?.inUse) this.#onIdle();
+      else this.drain('idle');
     });
   }
 }

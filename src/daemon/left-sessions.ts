@@ -1,54 +1,66 @@
 // Ends the sessions that a killed daemon left at AWS, wherever the settings to do so can be found again; the others are
 // listed by `status` until AWS ends them for idleness.
 import type { AwsContext } from '../aws/context.ts';
+import { KeyholeError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import type { LedgerEntry, SessionLedger } from './session-ledger.ts';
+
+type Surroundings = NonNullable<LedgerEntry['surroundings']>;
 
 export class LeftSessions {
   readonly #ledger: SessionLedger;
   readonly #log: Log;
-  #entries: LedgerEntry[];
+  readonly #entries: Set<LedgerEntry>;
+  readonly #ending = new Set<LedgerEntry>();
 
-  /** @param ledger as it was read from disk, before this daemon's first session */
+  /** @param ledger before this daemon's first session */
   constructor(ledger: SessionLedger, log: Log) {
     this.#ledger = ledger;
     this.#log = log;
-    this.#entries = ledger.entries();
+    this.#entries = new Set(ledger.entries());
   }
 
   list(): LedgerEntry[] {
-    return this.#entries;
+    return [...this.#entries];
   }
 
-  /** @param open finds the AWS settings of an entry again. Never rejects. */
-  async endAll(open: (entry: LedgerEntry) => Promise<AwsContext>): Promise<void> {
+  /** @param open finds AWS settings again. Never rejects. */
+  async endAll(open: (surroundings: Surroundings) => Promise<AwsContext>): Promise<void> {
     const contexts = new Map<string, Promise<AwsContext>>();
     await Promise.all(
       this.list().map(async (entry) => {
-        const context = contexts.get(entry.context) ?? open(entry);
+        const { surroundings } = entry;
+        if (surroundings === undefined) return;
+        const context = contexts.get(entry.context) ?? open(surroundings);
         contexts.set(entry.context, context);
-        try {
-          await this.#end(entry, await context);
-        } catch (error) {
-          this.#log('info', 'session of a killed daemon not ended', { session: entry.sessionId, why: String(error) });
-        }
+        await this.#end(entry, context);
       }),
     );
   }
 
   /** Those that a caller's settings, which have just been found, can end. Never rejects. */
   async endOf(context: AwsContext): Promise<void> {
-    await Promise.all(
-      this.list()
-        .filter((entry) => entry.context === context.id)
-        .map((entry) => this.#end(entry, context).catch(() => {})),
-    );
+    const entries = this.list().filter((entry) => entry.context === context.id);
+    await Promise.all(entries.map((entry) => this.#end(entry, Promise.resolve(context))));
   }
 
-  async #end(entry: LedgerEntry, context: AwsContext): Promise<void> {
-    await context.ssm.terminateSession(entry.sessionId);
-    this.#entries = this.#entries.filter((other) => other !== entry);
-    this.#ledger.end(entry.sessionId);
-    this.#log('info', 'session of a killed daemon ended', { session: entry.sessionId });
+  async #end(entry: LedgerEntry, context: Promise<AwsContext>): Promise<void> {
+    try {
+      const { ssm } = await context;
+      if (this.#ending.has(entry) || !this.#entries.has(entry)) return;
+      this.#ending.add(entry);
+      await ssm.terminateSession(entry.sessionId).catch((error) => {
+        // Ended already, by AWS or because its target did.
+        if (!(error instanceof KeyholeError) || error.code !== 'session-gone') throw error;
+      });
+      this.#entries.delete(entry);
+      this.#ledger.end(entry.sessionId);
+      this.#log('info', 'session of a killed daemon ended', { session: entry.sessionId });
+    } catch (error) {
+      const why = error instanceof Error ? error.message : String(error);
+      this.#log('info', 'session of a killed daemon not ended', { session: entry.sessionId, why });
+    } finally {
+      this.#ending.delete(entry);
+    }
   }
 }

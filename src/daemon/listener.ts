@@ -1,7 +1,7 @@
 // The control socket's listening end: made so that there is never a moment without a socket, and one daemon per user.
 // Two that start at once both rename theirs into place; the one whose socket is not there any more sees it and drains.
-import { renameSync, statSync, unlinkSync } from 'node:fs';
 import { connect, createServer, type Server, type Socket } from 'node:net';
+import { type FileId, fileId, listenPrivately, removeSocket } from '../agent/socket-file.ts';
 import type { Clock, Timer } from '../clock.ts';
 import { KeyholeError } from '../errors.ts';
 
@@ -11,28 +11,31 @@ export interface ControlListenerOptions {
   onConnection(socket: Socket): void;
   /** Another daemon has our place, or the socket was removed: nobody can reach us. */
   onReplaced(): void;
+  /** Looked, and the place is still ours. */
+  onChecked?(): void;
 }
 
 /** How often the socket's place is looked at. */
 const checkMs = 1_000;
-/** Helpers that connect at once. */
-const backlog = 511;
+/** More than anybody's shells and editors need; what is beyond is closed at once, and tried again by the helper. */
+const maxConnections = 4_096;
 
 export class ControlListener {
   readonly #options: ControlListenerOptions;
   readonly #server: Server;
-  #inode = 0n;
+  #file: FileId | undefined;
   #timer: Timer | undefined;
 
   private constructor(options: ControlListenerOptions) {
     this.#options = options;
-    this.#server = createServer({ allowHalfOpen: true, pauseOnConnect: false }, options.onConnection);
+    this.#server = createServer({ allowHalfOpen: true }, options.onConnection);
+    this.#server.maxConnections = maxConnections;
     this.#server.on('error', () => {}); // accept failed (too many files): the next may do
   }
 
-  /** @throws KeyholeError `already-running`, `control-listen` */
+  /** @throws KeyholeError `already-running`, `control-listen`, `unsafe-folder`, `socket-path` */
   static async listen(options: ControlListenerOptions): Promise<ControlListener> {
-    if (await isServed(options.path)) throw new KeyholeError('already-running', 'a daemon is running already');
+    await assertNotServed(options.path);
     const listener = new ControlListener(options);
     await listener.#listen();
     return listener;
@@ -41,38 +44,38 @@ export class ControlListener {
   /** Takes no more connections, and makes the place free if it is ours. */
   close(): void {
     this.#timer?.cancel();
-    if (this.#inode === inode(this.#options.path)) unlink(this.#options.path);
+    if (this.#file !== undefined) removeSocket(this.#options.path, this.#file);
     this.#server.close();
   }
 
   async #listen(): Promise<void> {
     const { path } = this.#options;
-    const own = `${path}.${process.pid}`;
-    unlink(own);
-    const umask = process.umask(0o177);
     try {
-      await new Promise<void>((resolve, reject) => {
-        this.#server.once('error', reject);
-        this.#server.listen({ path: own, backlog }, resolve);
-      });
-      this.#inode = inode(own) ?? 0n;
-      renameSync(own, path);
+      this.#file = await listenPrivately(this.#server, path);
     } catch (cause) {
+      if (cause instanceof KeyholeError) throw cause;
       throw new KeyholeError('control-listen', `cannot listen on ${path}: ${(cause as NodeJS.ErrnoException).code}`, {
         cause,
       });
-    } finally {
-      process.umask(umask);
     }
     this.#watch();
   }
 
   #watch(): void {
     this.#timer = this.#options.clock.after(checkMs, () => {
-      if (this.#inode === inode(this.#options.path)) this.#watch();
-      else this.#options.onReplaced();
+      if (fileId(this.#options.path) !== this.#file) return this.#options.onReplaced();
+      this.#watch();
+      this.#options.onChecked?.();
     });
   }
+}
+
+/**
+ * To be asked before a daemon takes anything that another may have.
+ * @throws KeyholeError `already-running`
+ */
+export async function assertNotServed(path: string): Promise<void> {
+  if (await isServed(path)) throw new KeyholeError('already-running', 'a daemon is running already');
 }
 
 /** Whether somebody accepts connections there. */
@@ -85,16 +88,4 @@ function isServed(path: string): Promise<boolean> {
     });
     socket.once('error', (error: NodeJS.ErrnoException) => resolve(error.code === 'EAGAIN'));
   });
-}
-
-function inode(path: string): bigint | undefined {
-  return statSync(path, { bigint: true, throwIfNoEntry: false })?.ino;
-}
-
-function unlink(path: string): void {
-  try {
-    unlinkSync(path);
-  } catch {
-    // Not there.
-  }
 }

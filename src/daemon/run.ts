@@ -14,6 +14,7 @@ import { payloadMemory } from '../tunnel/payload-memory.ts';
 import { AgentSockets } from './agent-sockets.ts';
 import { Daemon } from './daemon.ts';
 import { LeftSessions } from './left-sessions.ts';
+import { assertNotServed } from './listener.ts';
 import { SessionLedger } from './session-ledger.ts';
 
 export interface RunOptions {
@@ -30,11 +31,9 @@ export interface RunOptions {
 /** The daemon of this user. @throws KeyholeError `already-running`, `control-listen`, `unsafe-folder`, … */
 export async function runDaemon(options: RunOptions, sshDir: string): Promise<void> {
   ensurePrivateFolder(sshDir);
-  const { stateDir } = options.paths;
-  const ledger = new SessionLedger(stateDir && join(stateDir, 'sessions.jsonl'));
-  await run(options, sshDir, ledger, async (daemon) => {
-    await daemon.run();
-  });
+  // Before the agent sockets: a second daemon must not take them from the first.
+  await assertNotServed(join(sshDir, 'control.sock'));
+  await run(options, sshDir, new SessionLedger(options.paths.stateDir), (daemon) => daemon.run());
 }
 
 /** A daemon for the one connection on `fd`. Never rejects: there is nobody to be told. */
@@ -60,12 +59,9 @@ async function run(
   });
   const keyring = new Keyring({ clock, lifetimeMs: settings.keyLifetimeMs });
   const keyPush = new KeyPush(clock, log);
-  const folder = sshDir ?? paths.sshDir;
-  const agents = await openAgents(
-    folder,
-    { upstream: settings.agentUpstream, keyring, keyPush, clock, log },
-    sshDir === undefined,
-  );
+  const isPrivate = sshDir === undefined;
+  const agentParts = { upstream: settings.agentUpstream, keyring, keyPush, clock, log, general: !isPrivate };
+  const agents = await openAgents(sshDir ?? paths.sshDir, agentParts, isPrivate);
   const daemon = new Daemon({
     sshDir: sshDir ?? '',
     idleTimeoutMs: settings.idleTimeoutMs,
@@ -99,9 +95,10 @@ async function run(
   try {
     await until(daemon);
   } finally {
-    agents?.stop();
     keyPush.close();
     aws.close();
+    ledger.close();
+    await agents?.stop();
   }
 }
 

@@ -15,7 +15,7 @@ import { KeyholeError, ProtocolError, reportOf } from '../errors.ts';
 import type { PushState } from '../keypush/key-push.ts';
 import { version } from '../version.ts';
 import type { DaemonParts } from './parts.ts';
-import { Tunnel, type TunnelStatus } from './tunnel.ts';
+import { Tunnel, type TunnelStatus, unexpectedError } from './tunnel.ts';
 
 /** Answer to a `status` frame; `keyhole status --json` prints it. */
 export interface DaemonStatus {
@@ -41,7 +41,7 @@ export interface ServiceOptions {
 }
 
 /** A peer that says nothing is not waited for. */
-const greetTimeoutMs = 10_000;
+const silenceTimeoutMs = 10_000;
 
 export class Service {
   readonly #options: ServiceOptions;
@@ -68,8 +68,7 @@ export class Service {
     try {
       await this.#converse(link);
     } catch (error) {
-      const failure =
-        error instanceof KeyholeError ? error : new KeyholeError('internal', String(error), { cause: error });
+      const failure = error instanceof KeyholeError ? error : unexpectedError(error);
       if (failure.code !== 'control-closed') {
         this.#options.parts.log('error', 'control conversation failed', { code: failure.code, why: failure.message });
         link.send(FrameType.error, reportOf(failure));
@@ -104,14 +103,21 @@ export class Service {
   }
 
   async #converse(link: ControlLink): Promise<void> {
-    const timer = this.#options.parts.clock.after(greetTimeoutMs, () => link.socket.destroy());
     link.send(FrameType.hello, { protocol: protocolVersion, version, pid: process.pid } satisfies Hello);
-    parseHello(expectFrame(await link.receive(), FrameType.hello));
-    timer.cancel();
+    parseHello(expectFrame(await this.#receive(link), FrameType.hello));
     for (;;) {
-      const frame = await link.receive();
+      const frame = await this.#receive(link);
       if (frame.type === FrameType.open) return await this.#open(link, frame);
       this.#answer(link, frame);
+    }
+  }
+
+  async #receive(link: ControlLink): Promise<Frame> {
+    const timer = this.#options.parts.clock.after(silenceTimeoutMs, () => link.socket.destroy());
+    try {
+      return await link.receive();
+    } finally {
+      timer.cancel();
     }
   }
 
@@ -130,6 +136,8 @@ export class Service {
   }
 
   async #open(link: ControlLink, frame: Frame): Promise<void> {
+    // It connected before we began to drain. Without an answer it looks for another daemon (helper/proxy.ts).
+    if (this.draining) return;
     const tunnel = new Tunnel(++this.#lastId, parseOpenRequest(frame.body), this.#options.parts);
     this.#tunnels.set(tunnel.id, tunnel);
     try {

@@ -1,7 +1,8 @@
 // The sessions this daemon has at AWS, on disk, so that one that was killed leaves a list of what its successor has to
-// end. It holds no secret: a session's id opens nothing. Appended to per start and end, rewritten when it has grown.
-import { appendFileSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
-import { dirname } from 'node:path';
+// end. It holds no secret: a session's id opens nothing. One file per daemon, since two live at a hand-over, and only its
+// own daemon knows which of them have ended. Appended to per start and end, rewritten when it has grown.
+import { appendFileSync, readdirSync, readFileSync, renameSync, unlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import type { WantedSettings } from '../aws/caller.ts';
 import { makeFolder } from '../private-folder.ts';
 
@@ -11,33 +12,36 @@ export interface LedgerEntry {
   region: string;
   /** Names the AWS context that may end it (aws/contexts.ts). */
   context: string;
-  /** With which its settings can be found again, if no secret is needed for that. */
-  wanted: WantedSettings;
-  env: Record<string, string>;
-  cwd: string;
+  /** With which its settings can be found again; undefined where a secret was needed for that. */
+  surroundings?: { env: Record<string, string>; cwd: string; wanted: WantedSettings };
 }
 
 type Line = { start: LedgerEntry } | { end: string };
 
 /** Lines after which the file is rewritten with what is open. */
 const maxLines = 1_000;
+/** `sessions.PID.START.jsonl`; START tells a process from a later one with the same id. */
+const fileName = /^sessions\.(\d+)\.(\d+)\.jsonl$/;
 
 export class SessionLedger {
-  readonly #file: string | undefined;
+  readonly #folder: string | undefined;
+  readonly #file: string;
   readonly #open = new Map<string, LedgerEntry>();
   #lines = 0;
+  /** A line may have been written in part. */
+  #torn = false;
 
-  /** @param file undefined keeps nothing */
-  constructor(file: string | undefined) {
-    this.#file = file;
-    if (file === undefined) return;
-    for (const line of readLines(file)) {
-      if ('start' in line) this.#open.set(line.start.sessionId, line.start);
-      else this.#open.delete(line.end);
-    }
+  /**
+   * Takes over what daemons that are gone have left.
+   * @param folder undefined keeps nothing
+   */
+  constructor(folder: string | undefined, pid: number = process.pid) {
+    this.#folder = folder;
+    this.#file = folder === undefined ? '' : join(folder, `sessions.${pid}.${startOf(pid) ?? 0}.jsonl`);
+    if (folder !== undefined) this.#takeOver(folder);
   }
 
-  /** What is open; read before the first start(), what another daemon left. */
+  /** What is open; before the first start(), what others left. */
   entries(): LedgerEntry[] {
     return [...this.#open.values()];
   }
@@ -51,26 +55,93 @@ export class SessionLedger {
     if (this.#open.delete(sessionId)) this.#append({ end: sessionId });
   }
 
+  /** Leaves no file where nothing is open. */
+  close(): void {
+    if (this.#folder !== undefined && this.#open.size === 0) unlink(this.#file);
+  }
+
+  #takeOver(folder: string): void {
+    const left = filesOfTheDead(folder);
+    for (const file of left) {
+      const open = new Map<string, LedgerEntry>();
+      for (const line of readLines(file)) {
+        if ('start' in line) open.set(line.start.sessionId, line.start);
+        else open.delete(line.end);
+      }
+      for (const [sessionId, entry] of open) this.#open.set(sessionId, entry);
+    }
+    // Ours has them before theirs are gone; written twice is no harm.
+    if (this.#open.size > 0 && !this.#rewrite()) return;
+    for (const file of left) unlink(file);
+  }
+
   /** Never throws: a session must not fail because its note can't be written. */
   #append(line: Line): void {
-    if (this.#file === undefined) return;
+    if (this.#folder === undefined) return;
+    if (++this.#lines > maxLines && this.#rewrite()) return;
     try {
-      if (++this.#lines > maxLines) {
-        this.#rewrite(this.#file);
-        return;
-      }
-      makeFolder(dirname(this.#file));
-      appendFileSync(this.#file, `${JSON.stringify(line)}\n`, { mode: 0o600 });
+      makeFolder(this.#folder);
+      appendFileSync(this.#file, `${this.#torn ? '\n' : ''}${JSON.stringify(line)}\n`, { mode: 0o600 });
+      this.#torn = false;
     } catch {
-      // Said above.
+      this.#torn = true; // a full disk
     }
   }
 
-  #rewrite(file: string): void {
+  #rewrite(): boolean {
     const lines = this.entries().map((entry) => `${JSON.stringify({ start: entry })}\n`);
-    writeFileSync(`${file}.new`, lines.join(''), { mode: 0o600 });
-    renameSync(`${file}.new`, file);
+    try {
+      writeFileSync(`${this.#file}.new`, lines.join(''), { mode: 0o600 });
+      renameSync(`${this.#file}.new`, this.#file);
+    } catch {
+      return false;
+    }
     this.#lines = 0;
+    this.#torn = false;
+    return true;
+  }
+}
+
+function filesOfTheDead(folder: string): string[] {
+  let names: string[];
+  try {
+    names = readdirSync(folder);
+  } catch {
+    return [];
+  }
+  return names
+    .filter((name) => {
+      const [, pid, start] = fileName.exec(name) ?? [];
+      return pid !== undefined && !isAlive(Number(pid), Number(start));
+    })
+    .map((name) => join(folder, name));
+}
+
+function isAlive(pid: number, start: number): boolean {
+  try {
+    process.kill(pid, 0);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ESRCH') return false;
+  }
+  return (startOf(pid) ?? start) === start;
+}
+
+/** When the process began, in ticks since boot (proc_pid_stat(5), field 22); undefined where that can't be read. */
+function startOf(pid: number): number | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    // The second field is a name in parentheses, with whatever characters.
+    return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]);
+  } catch {
+    return undefined;
+  }
+}
+
+function unlink(file: string): void {
+  try {
+    unlinkSync(file);
+  } catch {
+    // Not there.
   }
 }
 

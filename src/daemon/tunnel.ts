@@ -1,12 +1,12 @@
 // One tunnel of the daemon: from a caller's request over the open transport to the last byte. What goes wrong in it ends
 // it and nothing else. The order of a connection's steps is this file's.
 import type { Socket } from 'node:net';
-import { withoutSecrets } from '../aws/caller.ts';
+import { settingsWithoutSecrets } from '../aws/caller.ts';
 import type { AwsContext } from '../aws/context.ts';
 import { loadSettings } from '../config.ts';
-import { FrameType } from '../control/frame.ts';
+import { type Frame, FrameType } from '../control/frame.ts';
 import { type ControlLink, expectFrame } from '../control/link.ts';
-import type { OpenRequest } from '../control/message.ts';
+import { type OpenRequest, parseError } from '../control/message.ts';
 import { KeyholeError, reportOf, TransportError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { findPaths } from '../paths.ts';
@@ -18,13 +18,14 @@ import { openTunnel } from '../tunnel/open.ts';
 import { relay } from '../tunnel/relay.ts';
 import type { Transport, TransportStats } from '../tunnel/transport.ts';
 import type { DaemonParts } from './parts.ts';
+import { PeerSocket } from './peer-socket.ts';
 
 export interface TunnelStatus extends TransportStats {
   id: number;
   host: string;
   port: string;
   user: string | undefined;
-  state: 'opening' | 'open' | 'closing';
+  state: TunnelState;
   transport: 'ssm' | 'eice' | undefined;
   /** Wall time, ms since 1970. */
   since: number;
@@ -32,6 +33,9 @@ export interface TunnelStatus extends TransportStats {
   clientPid: number;
   sessionId: string | undefined;
 }
+
+/** `ready`: the caller has been told, and its socket carries frames no more. */
+type TunnelState = 'opening' | 'ready' | 'open' | 'closing';
 
 /** ssh takes the socket over as soon as the helper has gone: at once, or never. */
 const handoverTimeoutMs = 30_000;
@@ -42,7 +46,7 @@ export class Tunnel {
   readonly #parts: DaemonParts;
   readonly #log: Log;
   readonly #since: number;
-  #state: TunnelStatus['state'] = 'opening';
+  #state: TunnelState = 'opening';
   #transport: Transport | undefined;
 
   constructor(id: number, request: OpenRequest, parts: DaemonParts) {
@@ -72,72 +76,77 @@ export class Tunnel {
     };
   }
 
-  /** Resolves when nothing is left of it. Never rejects: a failure is told to the caller and recorded. */
+  /** Resolves when nothing is left of it. Never rejects: a failure is told to the caller or recorded. */
   async run(link: ControlLink, stop: AbortSignal): Promise<void> {
     const { host, port } = this.#request;
     this.#log('info', 'tunnel wanted', { host, port, user: this.#request.user, client: this.#request.caller.pid });
     try {
-      const socket = await this.#open(link, stop);
-      await this.#relay(socket, stop);
-      this.#log('info', 'tunnel closed', { ...this.#transport?.stats() });
+      const transport = await this.#open(link, stop);
+      const socket = await this.#handOver(link, transport, stop);
+      await this.#relay(socket, transport, stop);
+      this.#log('info', 'tunnel closed', { ...transport.stats() });
     } catch (error) {
       this.#fail(link, error);
     } finally {
+      this.#state = 'closing';
       link.socket.destroySoon();
+      await closeTransport(this.#transport);
     }
   }
 
-  /** All steps until ssh talks. Whatever was started is ended when one fails. */
-  async #open(link: ControlLink, stop: AbortSignal): Promise<Socket> {
-    const { request, settings, host, port, user } = this.#readRequest();
+  /** All steps until the target has spoken. What was started by one that fails is ended. */
+  async #open(link: ControlLink, stop: AbortSignal): Promise<Transport> {
+    const { settings, host, port, user } = this.#readRequest();
     link.send(FrameType.progress, { text: `opening ${host.name}`, deadlineMs: settings.deadlineMs });
-    const { clock } = this.#parts;
+    const { clock, payloadMemory } = this.#parts;
     const deadline = new AbortController();
     const timer = clock.after(settings.deadlineMs, () => deadline.abort(overdue(host, settings.deadlineMs)));
     const signal = AbortSignal.any([link.closed, stop, deadline.signal]);
     try {
-      const aws = await this.#resolveAws(link, host);
+      const aws = await within(signal, this.#resolveAws(link, host));
       const keyOffered = this.#offerKey(aws, settings, host, port, user);
+      const notes = this.#notes(aws, host);
+      const target = { target: host.instanceId, port };
       const transport = await openTunnel({
-        target: host.instanceId,
-        port,
+        ...target,
         aws,
         settings,
-        payloadMemory: this.#parts.payloadMemory,
-        notes: this.#notes(aws, host),
+        payloadMemory,
+        notes,
         clock,
         log: this.#log,
         signal,
       });
+      // Whoever uses it is told of an error when it happens; between two users nobody would be, and that ends a process.
+      transport.on('error', () => {});
       this.#transport = transport;
-      await keyOffered.catch((error) => this.#log('error', 'no agent socket', { why: String(error) }));
-      await awaitFirstByte(transport, {
-        host: host.name,
-        port,
-        timeoutMs: settings.firstByteTimeoutMs,
-        clock,
-        signal,
-      });
-      timer.cancel();
-      return await this.#handOver(link, transport, request.handover);
+      const timeoutMs = settings.firstByteTimeoutMs;
+      await awaitFirstByte(transport, { host: host.name, port, timeoutMs, clock, signal });
+      await within(signal, keyOffered);
+      return transport;
     } finally {
       timer.cancel();
     }
   }
 
   #readRequest() {
-    const request = this.#request;
-    const { env } = request.caller;
-    const settings = loadSettings({ flags: request.flags, env, file: findPaths(env).configFile });
-    const user = request.user === undefined ? undefined : parseUser(request.user);
-    return { request, settings, host: parseHost(request.host), port: parsePort(request.port), user };
+    const { host, port, user, flags, caller } = this.#request;
+    const settings = loadSettings({ flags, env: caller.env, file: findPaths(caller.env).configFile });
+    return {
+      settings,
+      host: parseHost(host),
+      port: parsePort(port),
+      user: user === undefined ? undefined : parseUser(user),
+    };
   }
 
   #resolveAws(link: ControlLink, host: Host): Promise<AwsContext> {
     const wanted = { profile: host.profile, region: host.region };
     return this.#parts.aws.open(this.#request.caller, wanted, async () => {
       link.send(FrameType.resolve, wanted);
-      return expectFrame(await link.receive(), FrameType.resolved);
+      const frame = await link.receive();
+      if (frame.type === FrameType.error) throw parseError(frame.body);
+      return expectFrame(frame, FrameType.resolved);
     });
   }
 
@@ -145,14 +154,23 @@ export class Tunnel {
     const { ledger } = this.#parts;
     const { env, cwd } = this.#request.caller;
     const wanted = { profile: host.profile, region: host.region };
-    const note = { target: instanceId, region, context: id, wanted, env: withoutSecrets(env), cwd };
+    const kept = settingsWithoutSecrets(env);
+    const note = {
+      target: instanceId,
+      region,
+      context: id,
+      ...(kept !== undefined && { surroundings: { env: kept, cwd, wanted } }),
+    };
     return {
       started: (sessionId) => ledger.start({ sessionId, ...note }),
       ended: (sessionId) => ledger.end(sessionId),
     };
   }
 
-  /** The public key goes to the instance while the tunnel opens; the target's agent socket is there before `ready`. */
+  /**
+   * The public key goes to the instance while the tunnel opens; the target's agent socket is there when this resolves.
+   * Never rejects: without either, the user's own keys may do. Why they are missing is recorded.
+   */
   async #offerKey(
     aws: AwsContext,
     settings: Settings,
@@ -162,54 +180,62 @@ export class Tunnel {
   ): Promise<void> {
     if (user === undefined) return;
     const { agents, keyring, keyPush } = this.#parts;
-    const pusher = settings.push === 'off' ? undefined : aws.pusher(host.instanceId);
-    const push = pusher && { target: `${aws.id}/${host.instanceId}`, user, pusher };
-    if (push !== undefined) keyPush.begin({ ...push, publicKey: keyring.current().publicLine });
-    const upstream = this.#request.upstreamAgent ?? settings.agentUpstream;
-    await agents?.serve({ host: host.name, port, user, push, upstream, allowUnbound: settings.agentAllowUnbound });
+    const failed = (error: unknown) => {
+      const failure = asKeyholeError(error);
+      this.#log('error', 'no key offered', { code: failure.code, why: failure.message });
+      this.#parts.recordFailure(this.#request, failure);
+    };
+    try {
+      const pusher = settings.push === 'off' ? undefined : aws.pusher(host.instanceId);
+      const push = pusher && { target: `${aws.id}/${host.instanceId}`, user, pusher, failed };
+      if (push !== undefined) keyPush.begin({ ...push, publicKey: keyring.current().publicLine });
+      const upstream = this.#request.upstreamAgent ?? settings.agentUpstream;
+      await agents?.serve({ host: host.name, port, user, push, upstream, allowUnbound: settings.agentAllowUnbound });
+    } catch (error) {
+      failed(error);
+    }
   }
 
-  async #handOver(link: ControlLink, transport: Transport, how: 'fd' | 'relay'): Promise<Socket> {
-    // Whoever wrote to the transport's other side is told by the relay; until then nobody listens.
-    const lost = Promise.withResolvers<never>();
-    const onLost = (error: unknown) => lost.reject(error);
+  /** From `ready` on no frame is sent: what is written to the socket, ssh reads. */
+  async #handOver(link: ControlLink, transport: Transport, stop: AbortSignal): Promise<Socket> {
+    if (transport.errored) throw transport.errored;
+    const lost = new AbortController();
+    const onLost = (error: unknown) => lost.abort(error);
     const timer = this.#parts.clock.after(handoverTimeoutMs, () => onLost(notTaken(this.#request.host)));
     transport.once('error', onLost);
     try {
       link.send(FrameType.ready);
+      this.#state = 'ready';
       // fd: nothing is sent before ssh's own first bytes, since the helper may still be reading (design.md 1, 1a).
-      const taken = how === 'fd' ? link.firstBytes() : link.receive().then((frame) => releaseAfterGo(link, frame));
-      taken.catch(() => {}); // when `lost` was first
-      return await Promise.race([taken, lost.promise]);
-    } catch (error) {
-      transport.destroy();
-      throw error;
+      const taken =
+        this.#request.handover === 'fd'
+          ? link.firstBytes()
+          : link.receive().then((frame) => releaseAfterGo(link, frame));
+      return await within(AbortSignal.any([lost.signal, stop]), taken);
     } finally {
       timer.cancel();
       transport.off('error', onLost);
-      lost.promise.catch(() => {});
     }
   }
 
-  async #relay(socket: Socket, stop: AbortSignal): Promise<void> {
+  async #relay(socket: Socket, transport: Transport, stop: AbortSignal): Promise<void> {
     this.#state = 'open';
-    this.#log('info', 'tunnel open', { session: this.#transport?.sessionId });
-    const { parentPid } = this.#request.caller;
+    this.#log('info', 'tunnel open', { session: transport.sessionId });
+    const peer = PeerSocket.find(this.#request.socketInode);
     await relay({
       stdin: socket,
       stdout: socket,
-      transport: this.#transport!,
+      transport,
       clock: this.#parts.clock,
       signal: stop,
-      isOrphan: () => !isAlive(parentPid),
+      isOrphan: () => peer?.isGone() ?? false,
     });
-    this.#state = 'closing';
   }
 
   #fail(link: ControlLink, error: unknown): void {
-    const failure = error instanceof KeyholeError ? error : unexpected(error);
+    const failure = asKeyholeError(error);
     this.#log('error', 'tunnel failed', { code: failure.code, why: failure.message });
-    // A caller that went away knows.
+    // A caller that went away knows; one whose daemon is stopped looks for another.
     if (failure.code === 'control-closed' || failure.code === 'interrupted') return;
     if (this.#state === 'opening') link.send(FrameType.error, reportOf(failure));
     // The helper shows and records what happens before; later there is nobody to show it to.
@@ -217,18 +243,27 @@ export class Tunnel {
   }
 }
 
-function releaseAfterGo(link: ControlLink, frame: Awaited<ReturnType<ControlLink['receive']>>): Socket {
+function releaseAfterGo(link: ControlLink, frame: Frame): Socket {
   expectFrame(frame, FrameType.go);
   return link.release();
 }
 
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
-  }
+/** As the promise, or the signal's reason if that is first; then nobody is told any more what becomes of the promise. */
+function within<T>(signal: AbortSignal, promise: Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const abort = () => reject(signal.reason);
+    if (signal.aborted) abort();
+    else signal.addEventListener('abort', abort, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
+  });
+}
+
+/** `close` comes in bounded time (tunnel/transport.ts). */
+async function closeTransport(transport: Transport | undefined): Promise<void> {
+  if (transport === undefined || transport.closed) return;
+  const closed = new Promise((resolve) => transport.once('close', resolve));
+  transport.destroy();
+  await closed;
 }
 
 function overdue(host: Host, deadlineMs: number): KeyholeError {
@@ -241,7 +276,12 @@ function notTaken(host: string): KeyholeError {
   return new TransportError('not-taken', `nobody took the tunnel to ${host}`);
 }
 
-function unexpected(error: unknown): KeyholeError {
+function asKeyholeError(error: unknown): KeyholeError {
+  return error instanceof KeyholeError ? error : unexpectedError(error);
+}
+
+/** What no code of ours throws. */
+export function unexpectedError(error: unknown): KeyholeError {
   return new KeyholeError('internal', `internal error: ${error instanceof Error ? error.message : String(error)}`, {
     hint: 'this is a bug of keyhole; please report it',
     cause: error,

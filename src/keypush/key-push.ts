@@ -12,6 +12,8 @@ export interface PushRequest {
   /** One line, `ssh-ed25519 AAAA…`. */
   publicKey: string;
   pusher: Pusher;
+  /** Told why, if the push that this request led to fails; of several requests that share a push, the first is told. */
+  failed?(error: KeyholeError): void;
 }
 
 export interface PushState {
@@ -25,8 +27,10 @@ export interface PushState {
 
 interface Push extends PushState {
   publicKey: string;
-  /** On the clock: how long the key is accepted; or, of a push that failed, how long its failure is shared. */
+  /** On the clock: how long the key is accepted, from this push or the one before. */
   validUntil: number;
+  /** On the clock: how long the failure of a push that failed is shared. */
+  refusedUntil: number;
   done: Promise<void>;
 }
 
@@ -36,6 +40,8 @@ const freshMs = 10_000;
 const loginMs = 20_000;
 /** A refused push is not tried again for connections that come together. */
 const refusedMs = 2_000;
+/** A push that takes longer than any login waits is given up. */
+const pushTimeoutMs = 30_000;
 /** States kept for `status`. */
 const maxStates = 500;
 
@@ -52,7 +58,7 @@ export class KeyPush {
 
   /** At the time of the connection, beside the opening of the tunnel. Never rejects: the user's own keys may do. */
   begin(request: PushRequest): void {
-    void this.#ensure(request, freshMs).done.catch(() => {});
+    this.#ensure(request, freshMs);
   }
 
   /** Before a client is offered the key. @throws KeyholeError why it was not pushed */
@@ -72,16 +78,17 @@ export class KeyPush {
 
   /** Gives up what is under way. */
   close(): void {
-    this.#stop.abort();
+    this.#stop.abort(new KeyholeError('interrupted', 'the daemon ends'));
   }
 
   #ensure(request: PushRequest, leftMs: number): Push {
     const name = `${request.user}@${request.target}`;
-    const known = this.#pushes.get(name);
-    if (known !== undefined && known.publicKey === request.publicKey) {
-      const now = this.#clock.now();
+    const pushed = this.#pushes.get(name);
+    const known = pushed?.publicKey === request.publicKey ? pushed : undefined;
+    const now = this.#clock.now();
+    if (known !== undefined) {
       if (known.state === 'pending') return known;
-      if (now < (known.state === 'failed' ? known.validUntil : known.validUntil - leftMs)) return known;
+      if (now < (known.state === 'failed' ? known.refusedUntil : known.validUntil - leftMs)) return known;
     }
     const push: Push = {
       target: request.target,
@@ -89,32 +96,47 @@ export class KeyPush {
       publicKey: request.publicKey,
       state: 'pending',
       at: this.#clock.wallTime(),
-      validUntil: 0,
+      validUntil: known?.validUntil ?? now,
+      refusedUntil: now,
       done: Promise.resolve(),
     };
     push.done = this.#push(request, push);
+    push.done.catch(() => {}); // nobody may wait for it
     this.#pushes.delete(name); // the newest is the last
     this.#pushes.set(name, push);
     if (this.#pushes.size > maxStates) this.#pushes.delete(this.#pushes.keys().next().value!);
     return push;
   }
 
-  async #push({ pusher, publicKey, user, target }: PushRequest, push: Push): Promise<void> {
+  async #push({ pusher, publicKey, user, target, failed }: PushRequest, push: Push): Promise<void> {
     // The key's time runs from when AWS took it, at the earliest now.
     const started = this.#clock.now();
+    const overdue = new AbortController();
+    const timer = this.#clock.after(pushTimeoutMs, () => overdue.abort(takesTooLong(target)));
     try {
-      await pusher.push(publicKey, user, this.#stop.signal);
+      await pusher.push(publicKey, user, AbortSignal.any([this.#stop.signal, overdue.signal]));
       push.state = 'pushed';
       push.validUntil = started + pusher.validMs;
       this.#log('info', 'key pushed', { target, user });
     } catch (error) {
       push.state = 'failed';
       push.error = error instanceof KeyholeError ? error : new KeyholeError('push-failed', String(error));
-      push.validUntil = this.#clock.now() + refusedMs;
+      push.refusedUntil = this.#clock.now() + refusedMs;
       this.#log('error', 'key push failed', { target, user, code: push.error.code, why: push.error.message });
-      throw push.error;
+      failed?.(push.error);
+      // The push before still holds: a login can do with what is left of it.
+      if (this.#clock.now() >= push.validUntil) throw push.error;
     } finally {
+      timer.cancel();
       push.at = this.#clock.wallTime();
     }
   }
+}
+
+function takesTooLong(target: string): KeyholeError {
+  const instance = target.replace(/^.*\//, '');
+  return new KeyholeError(
+    'push-timeout',
+    `the key could not be pushed to ${instance} within ${pushTimeoutMs / 1000} s`,
+  );
 }

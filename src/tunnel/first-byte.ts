@@ -20,6 +20,7 @@ export interface FirstByteOptions {
  */
 export async function awaitFirstByte(transport: Transport, options: FirstByteOptions): Promise<void> {
   const { clock, timeoutMs, signal } = options;
+  if (transport.errored) throw transport.errored;
   if (timeoutMs === 0) return;
   let failure: unknown;
   const silent = await new Promise<boolean>((resolve) => {
