@@ -47,6 +47,8 @@ export interface ChannelOptions {
   maxMessagesPerSecond: number;
   windowMessages?: number;
   windowBytes?: number;
+  acknowledgeDelayMs?: number;
+  holdAfterHandshakeMs?: number;
   /** Wall time (ms since 1970) at `now` = 0, for CreatedDate. */
   epoch: number;
   /** A fresh UUID, hyphenated lower case. */
@@ -58,6 +60,19 @@ const defaultWindowMessages = 1000;
 const defaultWindowBytes = 4 * 2 ** 20;
 /** Acknowledgements that wait for the socket at most; the agent resends what was not acknowledged. */
 const maxPendingAcknowledges = 20_000;
+/**
+ * How long an acknowledgement waits for others to share a write with. At once would be worse than wasteful: one that
+ * reaches the agent before it has filed its own message makes it send that again and again (section 16, row 3).
+ */
+const defaultAcknowledgeDelayMs = 3;
+/** So many don't wait. */
+const acknowledgeBatch = 32;
+/**
+ * How long data waits after HandshakeComplete unless the target speaks first, as SSH servers do. The agent sends that
+ * message and only then begins to take data: what comes in between is acknowledged and thrown away (5.3; observed with
+ * agent 3.3.1142.0: 3 of 150 connections lost their first bytes, and none of 410 with this wait).
+ */
+const defaultHoldAfterHandshakeMs = 250;
 
 export class DataChannel {
   readonly #options: ChannelOptions;
@@ -65,6 +80,8 @@ export class DataChannel {
   readonly #outgoing: Outgoing;
   readonly #pace: Pace;
   #acknowledges: Acknowledge[] = [];
+  /** When they are to go, if any wait. */
+  #acknowledgeAt = 0;
   #agentVersion = '';
   #state: 'handshaking' | 'open' | 'closed' = 'handshaking';
   #terminating = false;
@@ -149,11 +166,18 @@ export class DataChannel {
     this.#outgoing.write(flag, PayloadType.flag);
   }
 
-  /** The next message for the socket: acknowledgements first, then what is sent again, then what is new. */
+  /** The next message for the socket: acknowledgements that are due, then what is sent again, then what is new. */
   next(now: number): Buffer | undefined {
     if (this.#state === 'closed') return undefined;
-    const acknowledge = this.#acknowledges.shift();
-    if (acknowledge === undefined) return this.#outgoing.next(now);
+    if (this.#acknowledges.length > 0 && this.#acknowledgeAt <= now) return this.#nextAcknowledge(now);
+    const message = this.#outgoing.next(now);
+    // What goes anyway takes them along.
+    if (message !== undefined) this.#acknowledgeAt = now;
+    return message;
+  }
+
+  #nextAcknowledge(now: number): Buffer {
+    const acknowledge = this.#acknowledges.shift()!;
     this.#pace.note(now);
     return serializeMessage({
       messageType: MessageType.acknowledge,
@@ -169,7 +193,9 @@ export class DataChannel {
   /** When next() may have something though nothing happened; undefined if never. */
   deadline(now: number): number | undefined {
     if (this.#state === 'closed') return undefined;
-    return this.#acknowledges.length > 0 ? now : this.#outgoing.deadline(now);
+    const outgoing = this.#outgoing.deadline(now);
+    if (this.#acknowledges.length === 0) return outgoing;
+    return Math.min(Math.max(now, this.#acknowledgeAt), outgoing ?? Number.POSITIVE_INFINITY);
   }
 
   /**
@@ -184,7 +210,7 @@ export class DataChannel {
   #receive(message: Message, now: number): ChannelEvent[] {
     switch (message.messageType) {
       case MessageType.outputStreamData:
-        return this.#receiveStreamData(message);
+        return this.#receiveStreamData(message, now);
       case MessageType.acknowledge:
         return this.#receiveAcknowledge(message, now);
       case MessageType.channelClosed:
@@ -195,20 +221,23 @@ export class DataChannel {
     }
   }
 
-  #receiveStreamData(message: Message): ChannelEvent[] {
+  #receiveStreamData(message: Message, now: number): ChannelEvent[] {
     if (!message.digestMatches()) return [{ type: 'dropped', why: 'the digest is wrong' }];
     const arrival = this.#incoming.receive(message);
     if (arrival === 'dropped') return [{ type: 'dropped', why: 'too far ahead' }];
     if (this.#acknowledges.length < maxPendingAcknowledges) {
       // Not the message: its payload would stay in memory for as long as the socket takes nothing.
       const { messageType, messageId, sequenceNumber } = message;
-      this.#acknowledges.push({ messageType, messageId, sequenceNumber });
+      if (this.#acknowledges.length === 0)
+        this.#acknowledgeAt = now + (this.#options.acknowledgeDelayMs ?? defaultAcknowledgeDelayMs);
+      if (this.#acknowledges.push({ messageType, messageId, sequenceNumber }) >= acknowledgeBatch)
+        this.#acknowledgeAt = now;
     }
     if (arrival !== 'next') return [];
     const events: ChannelEvent[] = [];
     for (let next: Message | undefined = message; next !== undefined; next = this.#incoming.take()) {
       try {
-        this.#deliver(next, events);
+        this.#deliver(next, events, now);
       } catch (error) {
         if (!(error instanceof KeyholeError)) throw error;
         events.push({ type: 'dropped', why: error.message });
@@ -218,11 +247,14 @@ export class DataChannel {
   }
 
   /** One message in order. */
-  #deliver(message: Message, events: ChannelEvent[]): void {
+  #deliver(message: Message, events: ChannelEvent[], now: number): void {
     switch (message.payloadType) {
       case PayloadType.output:
         // The first output proves that the agent has its connection: it takes what it left unacknowledged before.
-        if (!this.#sawOutput) this.#outgoing.peerIsReady();
+        if (!this.#sawOutput) {
+          this.#outgoing.peerIsReady();
+          if (this.#state === 'open') this.#outgoing.allowData(now);
+        }
         this.#sawOutput = true;
         if (message.payload.length > 0) events.push({ type: 'output', bytes: message.payload });
         return;
@@ -230,7 +262,7 @@ export class DataChannel {
         this.#answerHandshake(message, events);
         return;
       case PayloadType.handshakeComplete:
-        this.#completeHandshake(message, events);
+        this.#completeHandshake(message, events, now);
         return;
       default:
         // Flags, stderr and exit codes have no place in a raw port session and must not reach the reader (trap 23).
@@ -252,11 +284,12 @@ export class DataChannel {
     }
   }
 
-  #completeHandshake(message: Message, events: ChannelEvent[]): void {
+  #completeHandshake(message: Message, events: ChannelEvent[], now: number): void {
     if (this.#state !== 'handshaking') return;
     const { customerMessage } = parseHandshakeComplete(message.payload);
     this.#state = 'open';
-    this.#outgoing.allowData();
+    const hold = this.#options.holdAfterHandshakeMs ?? defaultHoldAfterHandshakeMs;
+    this.#outgoing.allowData(this.#sawOutput ? now : now + hold);
     events.push({ type: 'opened', agentVersion: this.#agentVersion, customerMessage });
   }
 

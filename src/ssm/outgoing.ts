@@ -26,6 +26,8 @@ export const closedNormally = 1000;
 /** Sockets lost with the probe on them that make a refusal, where the close code does not say it. */
 const refusingCuts = 2;
 
+const never = Number.POSITIVE_INFINITY;
+
 const terminalSize = Buffer.from('{"cols":80,"rows":24}');
 
 export interface OutgoingOptions {
@@ -80,7 +82,7 @@ export class Outgoing {
   /** After a reconnect: what is to be sent again, oldest first. */
   #again: Sent[] = [];
   #probe: Probe;
-  #dataAllowed = false;
+  #dataAllowedAt = never;
 
   constructor(options: OutgoingOptions) {
     this.#options = options;
@@ -119,15 +121,15 @@ export class Outgoing {
     this.#waitingBytes += bytes.length;
   }
 
-  /** The handshake is complete: data may go. Before that the agent would acknowledge it and throw it away (4.3). */
-  allowData(): void {
-    this.#dataAllowed = true;
+  /** Data may go from a time on: not before the handshake is complete, when the agent would throw it away (4.3). */
+  allowData(at: number): void {
+    this.#dataAllowedAt = Math.min(this.#dataAllowedAt, at);
   }
 
   /** The next message for the wire: what is to be sent again first, then what is new; undefined if nothing may go now. */
   next(now: number): Buffer | undefined {
     if (this.#options.pace.readyAt(now) > now) return undefined;
-    const sent = this.#due(now) ?? (this.#mayCut() ? this.#cut(now) : undefined);
+    const sent = this.#due(now) ?? (this.#cutAt() <= now ? this.#cut(now) : undefined);
     if (sent === undefined) return undefined;
     this.#options.pace.take(now);
     sent.sentAt = now;
@@ -137,8 +139,8 @@ export class Outgoing {
 
   /** When next() will have something, if nothing else happens; undefined if never. */
   deadline(now: number): number | undefined {
-    const ready = this.#firstAgain() !== undefined || this.#mayCut() ? now : this.#resendAt();
-    return ready === undefined ? undefined : Math.max(ready, this.#options.pace.readyAt(now));
+    const ready = this.#firstAgain() !== undefined ? now : Math.min(this.#cutAt(), this.#resendAt() ?? never);
+    return ready === never ? undefined : Math.max(ready, this.#options.pace.readyAt(now));
   }
 
   /** The agent has the message of this number. Returns false where it is none of ours or known already. */
@@ -221,11 +223,13 @@ export class Outgoing {
     return this.#again[0];
   }
 
-  #mayCut(): boolean {
+  /** From when on the next message may be numbered. */
+  #cutAt(): number {
     const first = this.#waiting[0];
-    if (first === undefined) return false;
-    if (!this.#dataAllowed) return first.payloadType === PayloadType.handshakeResponse;
-    return this.#sent.length < this.#options.windowMessages && this.#inFlightBytes < this.#options.windowBytes;
+    if (first === undefined) return never;
+    if (first.payloadType === PayloadType.handshakeResponse) return 0;
+    const hasRoom = this.#sent.length < this.#options.windowMessages && this.#inFlightBytes < this.#options.windowBytes;
+    return hasRoom ? this.#dataAllowedAt : never;
   }
 
   /** Numbers the next message. */

@@ -23,6 +23,9 @@ function channel(options: Partial<ChannelOptions> = {}): DataChannel {
     maxPayloadBytes: 1024,
     maxMessagesPerSecond: 1_000_000,
     epoch,
+    // What waits is tested in channel-waits.test.ts.
+    acknowledgeDelayMs: Number.NEGATIVE_INFINITY,
+    holdAfterHandshakeMs: 0,
     uuid: () => `01234567-89ab-4cde-8f01-${(ids++).toString(16).padStart(12, '0')}`,
     ...options,
   });

@@ -27,7 +27,7 @@ function outgoing(options: Partial<OutgoingOptions> = {}): Outgoing {
 /** Past the handshake. */
 function open(options: Partial<OutgoingOptions> = {}): Outgoing {
   const out = outgoing(options);
-  out.allowData();
+  out.allowData(0);
   return out;
 }
 
@@ -100,7 +100,7 @@ t.test('before HandshakeComplete nothing but the handshake response leaves', asy
   out.write(Buffer.from('{}'), PayloadType.handshakeResponse);
   t.strictSame(sent(t, out, 0), ['answer 0'], 'which does not wait behind early data');
   t.strictSame(sent(t, out, 200), ['answer 0']);
-  out.allowData();
+  out.allowData(0);
   t.strictSame(sent(t, out, 200), ['data 1 "early"', 'flag 2 00000002']);
 });
 
