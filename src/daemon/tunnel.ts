@@ -183,7 +183,7 @@ export class Tunnel {
     const failed = (error: unknown) => {
       const failure = asKeyholeError(error);
       this.#log('error', 'no key offered', { code: failure.code, why: failure.message });
-      this.#parts.recordFailure(this.#request, failure);
+      if (failure.code !== 'interrupted') this.#parts.recordFailure(this.#request, failure);
     };
     try {
       const pusher = settings.push === 'off' ? undefined : aws.pusher(host.instanceId);

@@ -68,6 +68,11 @@ class Relay {
 
     if (signal.aborted) this.#told();
     else signal.addEventListener('abort', this.#told, { once: true });
+
+    if (transport.closed) {
+      this.#failure = transport.errored ?? undefined; // before anybody listened
+      this.#transportClosed();
+    }
   }
 
   readonly #fromTarget = (chunk: Buffer): void => {

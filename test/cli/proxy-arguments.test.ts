@@ -1,5 +1,5 @@
 import t from 'tap';
-import { parseProxyArguments } from '../../src/cli/proxy.ts';
+import { parseProxyArguments } from '../../src/cli/proxy-arguments.ts';
 
 const host = 'i-0123456789abcdef0';
 
