@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import ssh2 from 'ssh2';
+import { startAdmin } from '../test/region/admin.ts';
 import type { DirectionFaults } from '../test/region/gateway/faults.ts';
 import type { RegionOptions } from '../test/region/options.ts';
 import { type Region, startRegion } from '../test/region/region.ts';
@@ -53,7 +54,10 @@ async function main(argv: string[]): Promise<number> {
     undo.push(() => sshd.stop());
     const region = await startRegion({ ...options, nodes: instances.map((id) => sshd.node(id)) });
     undo.push(() => region.stop());
-    const env = { ...region.env, ...directLoopback(), ...(await writeLogin(folder, key?.private, sshd)) };
+    const admin = await startAdmin(region);
+    undo.push(() => admin.stop());
+    const addresses = { ...region.env, REGION_ADMIN_URL: admin.url };
+    const env = { ...addresses, ...directLoopback(), ...(await writeLogin(folder, key?.private, sshd)) };
     if (command.length === 0) {
       writeExports(env);
       await stopped;

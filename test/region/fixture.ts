@@ -1,7 +1,7 @@
 // For tests of the region: AWS's own SDK as the caller, a websocket client that can do everything wrong, and an agent
 // that only does what the test says.
 import { createHash, createHmac } from 'node:crypto';
-import { SSMClient, type SSMClientConfig } from '@aws-sdk/client-ssm';
+import { ResumeSessionCommand, SSMClient, type SSMClientConfig, StartSessionCommand } from '@aws-sdk/client-ssm';
 import { SignatureV4 } from '@smithy/signature-v4';
 import type { Test } from 'tap';
 import { WebSocket } from 'ws';
@@ -142,6 +142,23 @@ export async function openLeg(stand: Stand, answer: SessionAnswer): Promise<Leg>
   leg.socket.send(JSON.stringify({ ...openMessage, TokenValue: answer.TokenValue }));
   await until(() => leg.texts.includes('start_publication'));
   return leg;
+}
+
+/** A stand with one session whose both legs are there. */
+export async function openSession(t: Test, options: RegionOptions = {}) {
+  const stand = await startStand(t, options);
+  const answer = await stand.ssm.send(
+    new StartSessionCommand({ Target: instanceId, DocumentName: 'AWS-StartSSHSession' }),
+  );
+  const leg = await openLeg(stand, answer);
+  const agent = stand.agents[0]!;
+  await until(() => agent.received.length === 1);
+  const session = stand.region.sessions[0]!;
+  const resume = async () => {
+    const resumed = await stand.ssm.send(new ResumeSessionCommand({ SessionId: session.sessionId }));
+    return openLeg(stand, resumed);
+  };
+  return { ...stand, answer, leg, agent, session, resume };
 }
 
 /** The headers that AWS's JavaScript signer makes; `date` for a signature of another time. */

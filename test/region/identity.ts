@@ -60,6 +60,15 @@ export class Identities {
     return principal;
   }
 
+  /** From now on the key is an expired one; without an id every key is. Throws if there is none of that id. */
+  expire(accessKeyId?: string): void {
+    const keys = accessKeyId === undefined ? [...this.#keys.values()] : [this.#keys.get(accessKeyId)];
+    for (const key of keys) {
+      if (key === undefined) throw new Error(`there is no key ${accessKeyId}`);
+      key.expiresAt = 0;
+    }
+  }
+
   remove(accessKeyId: string): void {
     this.#keys.delete(accessKeyId);
   }

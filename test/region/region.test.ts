@@ -1,8 +1,10 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
+import { existsSync, mkdtempSync } from 'node:fs';
 import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { StartSessionCommand } from '@aws-sdk/client-ssm';
 import t from 'tap';
@@ -10,6 +12,7 @@ import { WebSocket } from 'ws';
 import { createServerCertificate } from './certificate.ts';
 import { instanceId, openLeg, openMessage, signUpgrade, startStand } from './fixture.ts';
 import { startRegion } from './region.ts';
+import { makeTemporaryFolder, removeFolder } from './temporary.ts';
 
 const ssh = new StartSessionCommand({ Target: instanceId, DocumentName: 'AWS-StartSSHSession' });
 const top = fileURLToPath(new URL('../..', import.meta.url));
@@ -163,6 +166,48 @@ t.test('scripts/region prints exports that a shell can read, and serves until a 
   t.equal(status, 0);
   t.match(stdout, /^unset AWS_PROFILE .*\n(export \w+='[^']*'\n)+# ready\n$/);
   t.equal(stderr, 'region: sessions: 0, active: 0\n');
+});
+
+t.test('with --no-identity there is no key that may log in, and faults are set from outside', async (t) => {
+  const program = `
+    const { REGION_ADMIN_URL, REGION_IDENTITY_FILE } = process.env;
+    await fetch(REGION_ADMIN_URL + '/faults', { method: 'POST', body: '{"up":{"lose":0.5}}' });
+    const { up } = await (await fetch(REGION_ADMIN_URL + '/faults')).json();
+    console.log(REGION_IDENTITY_FILE, up.lose);`;
+  const { stdout } = await runScript(['--no-identity', '--', 'node', '--input-type=module', '-e', program]);
+  t.equal(stdout, 'undefined 0.5\n');
+});
+
+t.test('who else may call has an environment of its own', async (t) => {
+  const { region } = await startStand(t, {
+    accessKeys: [
+      { accessKeyId: 'A', secretAccessKey: 'a', sessionToken: 'of A' },
+      { accessKeyId: 'B', secretAccessKey: 'b', arn: 'arn:aws:iam::111122223333:user/bob' },
+    ],
+  });
+  t.match(region.env, { AWS_ACCESS_KEY_ID: 'A', AWS_SESSION_TOKEN: 'of A' });
+  t.equal(region.envFor('B').AWS_SESSION_TOKEN, undefined);
+  await runNode(region.envFor('B'), describeSessions);
+  await runNode(region.env, describeSessions);
+  t.match(region.requests, [
+    { accessKeyId: 'B', arn: /user\/bob$/ },
+    { accessKeyId: 'A', arn: /user\/alice$/ },
+  ]);
+  t.ok(region.requests[0]!.at < region.requests[1]!.at);
+  t.throws(() => region.envFor('C'), /no such key/);
+});
+
+t.test('folders of processes that were killed are removed by the next', async (t) => {
+  const child = spawnSync(process.execPath, ['-e', '']);
+  const [left, other] = [`keyhole-region-${child.pid}-ca-`, `keyhole-region-${process.pid}-ca-`].map((prefix) =>
+    mkdtempSync(join(tmpdir(), prefix)),
+  );
+  const made = makeTemporaryFolder('test');
+  t.same(
+    [left, other, made].map((folder) => existsSync(folder!)),
+    [false, true, true],
+  );
+  for (const folder of [other, made]) removeFolder(folder!);
 });
 
 for (const args of [['--nothing'], ['--'], ['--port', 'x'], ['--quota', 'x'], ['--fault', 'up.x=1'], ['--sshd', 'x']]) {

@@ -16,13 +16,14 @@ import type { RequestRecord } from './api/service.ts';
 import { ssmService } from './api/ssm.ts';
 import { stsService } from './api/sts.ts';
 import { createServerCertificate, type ServerCertificate } from './certificate.ts';
-import { type Cut, Faults } from './gateway/faults.ts';
+import { type AgentCut, type Cut, Faults } from './gateway/faults.ts';
 import { Gateway } from './gateway/gateway.ts';
 import type { Identities } from './identity.ts';
 import type { KeyPush } from './key-pushes.ts';
-import { type AccessKeyOptions, defaults, type GatewaySettings, type RegionOptions } from './options.ts';
+import { defaults, type GatewaySettings, type RegionOptions } from './options.ts';
 import type { Quotas } from './quota.ts';
 import type { Session } from './sessions.ts';
+import type { SigningKey } from './sigv4.ts';
 import { createState, type ManagedNode, type RegionState } from './state.ts';
 import { makeTemporaryFolder, removeFolder } from './temporary.ts';
 
@@ -53,6 +54,12 @@ export interface Region {
   setClockOffset(ms: number): void;
   /** Cuts the client's leg of one session, or of all. */
   cut(cut: Cut, sessionId?: string): void;
+  /** Cuts the agent's leg of one session, or of all. */
+  cutAgent(cut?: AgentCut, sessionId?: string): void;
+  /** The next `times` OpenDataChannel are refused for their token. */
+  refuseTokens(times: number): void;
+  /** `env`, with the credentials of another key. */
+  envFor(accessKeyId: string): Record<string, string>;
   /** Ends everything; nothing is left listening, no timer and no file. */
   stop(): Promise<void>;
 }
@@ -85,7 +92,11 @@ export async function startRegion(options: RegionOptions = {}): Promise<Region> 
     socket.once('close', () => sockets.delete(socket));
   });
   server.on('request', (request, response) => void front.handle(request, response));
-  server.on('upgrade', (request, socket, head) => gateway.upgrade(request, socket, head));
+  server.on('upgrade', (request, socket, head) => {
+    // Over TLS this is another object than the connection.
+    const connection = [...sockets].find(({ remotePort }) => remotePort === (socket as Socket).remotePort);
+    if (connection !== undefined) gateway.upgrade(request, socket, head, connection);
+  });
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
     server.listen(options.port ?? 0, '127.0.0.1', resolve);
@@ -118,6 +129,9 @@ export async function startRegion(options: RegionOptions = {}): Promise<Region> 
       clockOffsetMs = ms;
     },
     cut: (cut, sessionId) => gateway.cut(cut, sessionId),
+    cutAgent: (cut = {}, sessionId) => gateway.cutAgent(cut, sessionId),
+    refuseTokens: (times) => state.sessions.refuseTokens(times),
+    envFor: (accessKeyId) => withCredentials(env, state.identities.find(accessKeyId)),
     async stop() {
       gateway.stop();
       state.pushes.stop();
@@ -141,8 +155,8 @@ function connectParts(
 
 /** For AWS's tools. */
 function baseEnv(state: RegionState, endpoint: string, options: RegionOptions): Record<string, string> {
-  const key: AccessKeyOptions = options.accessKeys?.[0] ?? defaults.accessKey;
-  return {
+  const key = options.accessKeys?.[0] ?? defaults.accessKey;
+  const env = {
     AWS_ENDPOINT_URL: endpoint,
     AWS_ENDPOINT_URL_SSM: endpoint,
     AWS_ENDPOINT_URL_SSMMESSAGES: endpoint,
@@ -151,10 +165,19 @@ function baseEnv(state: RegionState, endpoint: string, options: RegionOptions): 
     AWS_ENDPOINT_URL_STS: endpoint,
     AWS_REGION: state.region,
     AWS_DEFAULT_REGION: state.region,
+    AWS_EC2_METADATA_DISABLED: 'true',
+  };
+  return withCredentials(env, key);
+}
+
+function withCredentials(env: Record<string, string>, key: SigningKey | undefined): Record<string, string> {
+  if (key === undefined) throw new Error('there is no such key');
+  const { AWS_SESSION_TOKEN: _, ...others } = env;
+  return {
+    ...others,
     AWS_ACCESS_KEY_ID: key.accessKeyId,
     AWS_SECRET_ACCESS_KEY: key.secretAccessKey,
     ...(key.sessionToken === undefined ? {} : { AWS_SESSION_TOKEN: key.sessionToken }),
-    AWS_EC2_METADATA_DISABLED: 'true',
   };
 }
 

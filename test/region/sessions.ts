@@ -100,6 +100,7 @@ export class Session {
   /** Whether `value` opens the channel; it does so once. */
   redeemToken(value: string): boolean {
     const token = this.#token;
+    if (this.#table.refusesToken()) return false;
     if (token === undefined || token.value !== value || this.#table.clock.now() >= token.expiresAt) return false;
     this.#token = undefined;
     return true;
@@ -136,6 +137,7 @@ export class SessionTable {
   readonly all: Session[] = [];
   readonly serviceTime: () => number;
   readonly #byId = new Map<string, Session>();
+  #tokenRefusals = 0;
 
   constructor(clock: Clock, serviceTime: () => number, settings: SessionSettings) {
     this.clock = clock;
@@ -148,6 +150,18 @@ export class SessionTable {
     this.all.push(session);
     this.#byId.set(session.sessionId, session);
     return session;
+  }
+
+  /** The next `times` tokens open no channel, whatever they are; they stay as good as they were. */
+  refuseTokens(times: number): void {
+    this.#tokenRefusals = times;
+  }
+
+  /** Whether one of these refusals is due; it is used up then. */
+  refusesToken(): boolean {
+    if (this.#tokenRefusals <= 0) return false;
+    this.#tokenRefusals -= 1;
+    return true;
   }
 
   find(sessionId: string): Session | undefined {

@@ -5,6 +5,7 @@ import { ServiceError } from '../errors.ts';
 export type Shape =
   | { type: 'string'; min?: number; max?: number; pattern?: RegExp; values?: string[] }
   | { type: 'integer'; min?: number; max?: number }
+  | { type: 'boolean' }
   | { type: 'list'; member: Shape; min?: number; max?: number }
   | { type: 'map'; key: Shape; value: Shape }
   | Structure;
@@ -44,6 +45,9 @@ function check(value: unknown, shape: Shape, path: string, complaints: string[])
     case 'integer':
       checkRange(expectType(value, 'number', 'Integer') as number, shape, 'value', complain);
       return;
+    case 'boolean':
+      expectType(value, 'boolean', 'Boolean');
+      return;
     case 'list': {
       if (!Array.isArray(value)) throw mistyped(value, 'List');
       checkRange(value.length, shape, 'length', complain);
@@ -82,7 +86,7 @@ function checkRange(
   if (max !== undefined && size > max) complain(`have ${noun} less than or equal to ${max}`);
 }
 
-function expectType(value: unknown, type: 'string' | 'number', name: string): unknown {
+function expectType(value: unknown, type: 'string' | 'number' | 'boolean', name: string): unknown {
   if (typeof value !== type) throw mistyped(value, name);
   return value;
 }

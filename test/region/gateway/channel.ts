@@ -6,7 +6,7 @@ import type { AgentLeg } from '../agent/agent.ts';
 import type { GatewaySettings } from '../options.ts';
 import type { Session, SessionTable } from '../sessions.ts';
 import type { ClientLeg } from './client-leg.ts';
-import type { Cut, Faults, Random } from './faults.ts';
+import { type AgentCut, agentCutMs, type Cut, type Faults, type Random } from './faults.ts';
 import { Link } from './link.ts';
 import { channelClosed, publication } from './service-message.ts';
 
@@ -27,6 +27,8 @@ export class Channel {
   readonly #down: Link;
   #client: ClientLeg | undefined;
   #away: Buffer[] = [];
+  /** While the agent's leg is cut: what waits for it. */
+  #agentAway: { timer: Timer; held: Buffer[]; room: number } | undefined;
   #lifetime: Timer | undefined;
   #linger: Timer | undefined;
   #agentEnded = false;
@@ -42,7 +44,7 @@ export class Channel {
     this.#settings = given.settings;
     this.#faults = given.faults;
     const { clock } = given.table;
-    this.#up = new Link(given.faults.up, given.random, clock, (message) => this.#agentEnded || agent.send(message));
+    this.#up = new Link(given.faults.up, given.random, clock, (message) => this.#toAgent(message));
     this.#down = new Link(given.faults.down, given.random, clock, (message) => this.#toClient(message));
     this.#up.onDrain = () => this.#client?.resume();
     this.#down.onDrain = () => agent.resume();
@@ -66,7 +68,7 @@ export class Channel {
     // About hourly, session alive (protocol.md 2.1).
     this.#lifetime = this.#table.clock.after(this.#settings.legLifetimeMs, () => client.close(1000, 'Bye'));
     const now = this.#table.serviceTime();
-    client.send(publication('start_publication', now));
+    client.send(publication(this.#agentAway === undefined ? 'start_publication' : 'pause_publication', now));
     this.#up.pushInOrder(publication('start_publication', now));
     for (const message of this.#away.splice(0)) client.send(message);
     this.#down.resume();
@@ -77,10 +79,19 @@ export class Channel {
     this.#client?.cut(cut);
   }
 
+  /** Cuts the agent's leg, unless it is cut or over. Either side is paused while the other is away (protocol.md 4.5). */
+  cutAgent({ ms = agentCutMs, meanwhile = 'buffer' }: AgentCut): void {
+    if (this.#agentEnded || this.#agentAway !== undefined) return;
+    const timer = this.#table.clock.after(ms, () => this.#agentBack());
+    this.#agentAway = { timer, held: [], room: meanwhile === 'buffer' ? this.#settings.awayMessages : 0 };
+    this.#client?.send(publication('pause_publication', this.#table.serviceTime()));
+  }
+
   /** The region stops: everything ends without a word. */
   destroy(): void {
     this.#lifetime?.cancel();
     this.#linger?.cancel();
+    this.#agentAway?.timer.cancel();
     this.#up.close();
     this.#down.close();
     this.#client?.destroy();
@@ -101,9 +112,28 @@ export class Channel {
   }
 
   #fromAgent(message: Buffer): void {
+    if (this.#agentAway !== undefined) return; // It could not send it, and will again.
     count(this.session.traffic.down, message);
     if (message.length > this.#faults.down.maxMessageBytes) return;
     if (!this.#down.push(message)) this.#agent.pause();
+  }
+
+  #toAgent(message: Buffer): boolean {
+    if (this.#agentAway === undefined) return this.#agentEnded || this.#agent.send(message);
+    const { held, room } = this.#agentAway;
+    if (held.length < room) held.push(message);
+    return true;
+  }
+
+  #agentBack(): void {
+    const held = this.#agentAway?.held ?? [];
+    this.#agentAway = undefined;
+    if (this.#agentEnded) return;
+    const now = this.#table.serviceTime();
+    for (const message of held) this.#agent.send(message);
+    // Its new leg begins without a pause.
+    this.#agent.send(publication(this.#client === undefined ? 'pause_publication' : 'start_publication', now));
+    this.#client?.send(publication('start_publication', now));
   }
 
   #toClient(message: Buffer): boolean {
@@ -137,6 +167,7 @@ export class Channel {
 
   #finish(output: string): void {
     this.#linger?.cancel();
+    this.#agentAway?.timer.cancel();
     const { sessionId } = this.session;
     const closed = channelClosed(sessionId, output, this.#table.serviceTime(), this.#settings.channelClosedHeader);
     this.#up.close();

@@ -1,6 +1,5 @@
 // A client's websocket after OpenDataChannel: messages both ways with back-pressure, and the ways it can be cut.
-
-import { Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
 import type { Clock, Timer } from '../../../src/clock.ts';
@@ -16,13 +15,16 @@ export class ClientLeg {
   onDrain: () => void = () => {};
   readonly #webSocket: WebSocket;
   readonly #socket: Duplex;
+  readonly #connection: Socket;
   readonly #clock: Clock;
   #stopped = false;
   #frozen: { held: Buffer[]; bytes: number; timer: Timer } | undefined;
 
-  constructor(webSocket: WebSocket, socket: Duplex, clock: Clock) {
+  /** `connection` is the TCP connection under `socket`: the same, or what TLS runs over. */
+  constructor(webSocket: WebSocket, socket: Duplex, connection: Socket, clock: Clock) {
     this.#webSocket = webSocket;
     this.#socket = socket;
+    this.#connection = connection;
     this.#clock = clock;
     webSocket.on('message', (data, isBinary) => {
       if (isBinary) this.onMessage(data as Buffer);
@@ -64,11 +66,10 @@ export class ClientLeg {
   }
 
   cut(cut: Cut): void {
-    if (cut.by === 'close') this.close(cut.code, cut.reason);
+    if (cut.by === 'close' && cut.code === 1006) this.destroy();
+    else if (cut.by === 'close') this.close(cut.code, cut.reason);
     else if (cut.by === 'freeze') this.#freeze(cut.ms);
-    else if (this.#socket instanceof Socket && !('encrypted' in this.#socket)) this.#socket.resetAndDestroy();
-    // A TLS socket can't be reset from here; without close_notify and close frame the client sees the same, 1006.
-    else this.#socket.destroy();
+    else this.#connection.resetAndDestroy();
   }
 
   /** Ends at once, without a close frame. */

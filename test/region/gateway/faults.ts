@@ -25,11 +25,22 @@ export interface FaultSettings {
 
 /** How a client's leg is cut. */
 export type Cut =
+  /** 1006, which no frame can carry: TCP is closed in order, without a close frame. */
   | { by: 'close'; code: number; reason?: string }
   /** TCP reset, no close frame. */
   | { by: 'reset' }
   /** Half-open: nothing passes either way for `ms`, then everything goes on. */
   | { by: 'freeze'; ms: number };
+
+/** How the agent's leg is cut. The agent dials again; its TCP connection to sshd stays (protocol.md 7). */
+export interface AgentCut {
+  /** Until it is back; default 10 ms, as observed (section 16, row 10). */
+  ms?: number;
+  /** What becomes of the client's messages meanwhile; default `buffer`, as far as `GatewayOptions.awayMessages` goes. */
+  meanwhile?: 'buffer' | 'drop';
+}
+
+export const agentCutMs = 10;
 
 const none: DirectionFaults = {
   lose: 0,

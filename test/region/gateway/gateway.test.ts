@@ -7,32 +7,17 @@ import {
   instanceId,
   openLeg,
   openMessage,
+  openSession,
   type SessionAnswer,
-  type Stand,
   signUpgrade,
   startStand,
   until,
 } from '../fixture.ts';
-import type { RegionOptions } from '../options.ts';
 
 const ssh = new StartSessionCommand({ Target: instanceId, DocumentName: 'AWS-StartSSHSession' });
 
-async function opened(t: Parameters<typeof startStand>[0], options: RegionOptions = {}) {
-  const stand = await startStand(t, options);
-  const answer = await stand.ssm.send(ssh);
-  const leg = await openLeg(stand, answer);
-  const agent = stand.agents[0]!;
-  await until(() => agent.received.length === 1);
-  return { ...stand, answer, leg, agent, session: stand.region.sessions[0]!, resume: () => resume(stand) };
-}
-
-async function resume(stand: Stand) {
-  const answer = await stand.ssm.send(new ResumeSessionCommand({ SessionId: stand.region.sessions[0]!.sessionId }));
-  return openLeg(stand, answer);
-}
-
 t.test('messages pass whole and unchanged both ways once both legs are told to start', async (t) => {
-  const { leg, agent, session, region } = await opened(t);
+  const { leg, agent, session, region } = await openSession(t);
   t.same(leg.texts, ['start_publication']);
   t.same(agent.texts, ['start_publication']);
   for (const size of [1, 125, 126, 1024, 65_535, 65_536, 1 << 20]) {
@@ -146,7 +131,7 @@ t.test('a token is short-lived, and ResumeSession replaces it', async (t) => {
 });
 
 t.test('a client that goes away pauses the agent and leaves the session; resumed, it gets what waited', async (t) => {
-  const { leg, agent, session, resume } = await opened(t, { gateway: { awayMessages: 2 } });
+  const { leg, agent, session, resume } = await openSession(t, { gateway: { awayMessages: 2 } });
   leg.socket.terminate();
   await until(() => agent.texts.at(-1) === 'pause_publication');
   t.match(session, { active: true, status: 'Disconnected' });
@@ -161,7 +146,7 @@ t.test('a client that goes away pauses the agent and leaves the session; resumed
 });
 
 t.test('a newer leg replaces the older one, whose last words are not heard', async (t) => {
-  const { leg, agent, resume, session } = await opened(t);
+  const { leg, agent, resume, session } = await openSession(t);
   const next = await resume();
   t.match(await leg.closed, { code: 1000 });
   next.socket.send(Buffer.from('new'));
@@ -172,7 +157,7 @@ t.test('a newer leg replaces the older one, whose last words are not heard', asy
 
 for (const headerLength of [112, 116] as const) {
   t.test(`the agent's end reaches the client as channel_closed with ${headerLength} bytes of header`, async (t) => {
-    const { leg, agent, session } = await opened(t, { gateway: { channelClosedHeader: headerLength } });
+    const { leg, agent, session } = await openSession(t, { gateway: { channelClosedHeader: headerLength } });
     agent.onMessage(Buffer.from('last'));
     agent.onEnd({ output: 'why' });
     await until(() => leg.received.length === 3);
@@ -187,7 +172,7 @@ for (const headerLength of [112, 116] as const) {
 }
 
 t.test('TerminateSession cancels the agent and closes the channel', async (t) => {
-  const { leg, agent, session, ssm, answer } = await opened(t);
+  const { leg, agent, session, ssm, answer } = await openSession(t);
   await ssm.send(new TerminateSessionCommand({ SessionId: answer.SessionId }));
   await until(() => leg.texts.at(-1) === 'channel_closed');
   t.match(agent.calls, [/^cancel Session .* was terminated/]);
@@ -198,7 +183,7 @@ t.test('TerminateSession cancels the agent and closes the channel', async (t) =>
 
 t.test('input keeps a session from idling out, acknowledgements and pings do not', async (t) => {
   const clock = new ManualClock(Date.now());
-  const { leg, agent, session } = await opened(t, { clock, sessions: { idleTimeoutMs: 60_000 } });
+  const { leg, agent, session } = await openSession(t, { clock, sessions: { idleTimeoutMs: 60_000 } });
   const send = async (type: string) => {
     const seen = agent.received.length;
     leg.socket.ping();
@@ -217,7 +202,7 @@ t.test('input keeps a session from idling out, acknowledgements and pings do not
 
 t.test('an hour after it was opened a leg is closed with 1000 Bye, and the session goes on', async (t) => {
   const clock = new ManualClock(Date.now());
-  const { leg, session } = await opened(t, { clock, sessions: { idleTimeoutMs: 1e9 } });
+  const { leg, session } = await openSession(t, { clock, sessions: { idleTimeoutMs: 1e9 } });
   await clock.advance(3_600_000 - 1);
   t.equal(leg.socket.readyState, 1);
   await clock.advance(1);
@@ -226,7 +211,7 @@ t.test('an hour after it was opened a leg is closed with 1000 Bye, and the sessi
 });
 
 t.test('when the agent is full the client is not read, until there is room', async (t) => {
-  const { leg, agent, ssm } = await opened(t);
+  const { leg, agent, ssm } = await openSession(t);
   agent.room = false;
   const chunk = Buffer.alloc(256 * 1024);
   for (let at = 0; at < 64; at += 1) leg.socket.send(chunk);
@@ -241,7 +226,7 @@ t.test('when the agent is full the client is not read, until there is room', asy
 });
 
 t.test('when the client does not read the agent is paused, until it does', async (t) => {
-  const { leg, agent } = await opened(t);
+  const { leg, agent } = await openSession(t);
   leg.socket.pause();
   const chunk = Buffer.alloc(64 * 1024);
   let sent = 0;
@@ -256,36 +241,8 @@ t.test('when the client does not read the agent is paused, until it does', async
   await until(() => agent.calls.at(-1) === 'resume' && leg.received.length === sent + 1);
 });
 
-t.test('a leg is cut as told', async (t) => {
-  const { region, leg, resume, session } = await opened(t);
-  region.cut({ by: 'reset' }, session.sessionId);
-  t.match(await leg.closed, { code: 1006 });
-  const second = await resume();
-  region.cut({ by: 'close', code: 1011, reason: 'oops' });
-  t.match(await second.closed, { code: 1011, reason: 'oops' });
-  await resume();
-  t.ok(session.active);
-});
-
-t.test('a half-open leg carries nothing either way, not even pongs, and then all of it', async (t) => {
-  const clock = new ManualClock(Date.now());
-  const { region, leg, agent } = await opened(t, { clock, sessions: { idleTimeoutMs: 1e9 } });
-  let pongs = 0;
-  leg.socket.on('pong', () => {
-    pongs += 1;
-  });
-  region.cut({ by: 'freeze', ms: 6_000 });
-  leg.socket.ping();
-  leg.socket.send(Buffer.from('up'));
-  agent.onMessage(Buffer.from('down'));
-  await clock.advance(5_999);
-  t.same([leg.texts.length, agent.texts.length, pongs], [1, 1, 0]);
-  await clock.advance(1);
-  await until(() => agent.texts.includes('up') && leg.texts.includes('down') && pongs === 1);
-});
-
 t.test('a message over the size the gateway takes cuts the leg and goes no further', async (t) => {
-  const { region, leg, agent, resume } = await opened(t, { faults: { up: { maxMessageBytes: 1144 } } });
+  const { region, leg, agent, resume } = await openSession(t, { faults: { up: { maxMessageBytes: 1144 } } });
   leg.socket.send(Buffer.alloc(1144));
   await until(() => agent.received.length === 2);
   leg.socket.send(Buffer.alloc(1145));

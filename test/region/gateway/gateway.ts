@@ -2,6 +2,7 @@
 // (protocol.md 2.2), waits for OpenDataChannel (2.3) and hands the leg to the session's channel. How AWS refuses each
 // of these is not known (section 14): an upgrade is refused with a status and a JSON body, a token with close 1008.
 import { type IncomingMessage, STATUS_CODES } from 'node:http';
+import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { type WebSocket, WebSocketServer } from 'ws';
 import { newRecord } from '../api/front.ts';
@@ -14,7 +15,7 @@ import { isSigned, verifySignature } from '../sigv4.ts';
 import type { ManagedNode, RegionState } from '../state.ts';
 import { Channel } from './channel.ts';
 import { ClientLeg } from './client-leg.ts';
-import { type Cut, type Faults, seededRandom } from './faults.ts';
+import { type AgentCut, type Cut, type Faults, seededRandom } from './faults.ts';
 import { endingAgent } from './no-agent.ts';
 import { parseOpenDataChannel } from './open-data-channel.ts';
 
@@ -50,8 +51,8 @@ export class Gateway {
     this.#channels.set(session.sessionId, channel);
   }
 
-  /** The server's `upgrade` listener. */
-  upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+  /** The server's `upgrade` listener; `connection` is the TCP connection under `socket`. */
+  upgrade(request: IncomingMessage, socket: Duplex, head: Buffer, connection: Socket): void {
     socket.on('error', () => socket.destroy());
     const record = this.#newRecord(request);
     this.#parts.requests.push(record);
@@ -60,7 +61,7 @@ export class Gateway {
       this.#server.handleUpgrade(request, socket, head, (webSocket) => {
         this.#sockets.add(socket);
         socket.once('close', () => this.#sockets.delete(socket));
-        this.#awaitOpen(webSocket, socket, session, principal);
+        this.#awaitOpen(webSocket, { socket, connection }, session, principal);
       });
     } catch (error) {
       if (!(error instanceof ServiceError)) throw error;
@@ -75,6 +76,13 @@ export class Gateway {
   cut(cut: Cut, sessionId?: string): void {
     for (const channel of this.#channels.values()) {
       if (sessionId === undefined || channel.session.sessionId === sessionId) channel.cut(cut);
+    }
+  }
+
+  /** Cuts the agent's leg of one session, or of all. */
+  cutAgent(cut: AgentCut, sessionId?: string): void {
+    for (const channel of this.#channels.values()) {
+      if (sessionId === undefined || channel.session.sessionId === sessionId) channel.cutAgent(cut);
     }
   }
 
@@ -143,7 +151,12 @@ export class Gateway {
     });
   }
 
-  #awaitOpen(webSocket: WebSocket, socket: Duplex, session: Session, principal: Principal | undefined): void {
+  #awaitOpen(
+    webSocket: WebSocket,
+    { socket, connection }: { socket: Duplex; connection: Socket },
+    session: Session,
+    principal: Principal | undefined,
+  ): void {
     const { state, settings } = this.#parts;
     const timeout = state.clock.after(settings.openTimeoutMs, () => webSocket.close(1008, 'OpenDataChannel timed out'));
     webSocket.on('error', () => webSocket.terminate());
@@ -159,7 +172,7 @@ export class Gateway {
       const { clientId, clientVersion } = open;
       session.opens.push({ time: state.serviceTime(), clientId, clientVersion, accessKeyId: principal?.accessKeyId });
       session.touch();
-      channel.open(new ClientLeg(webSocket, socket, state.clock));
+      channel.open(new ClientLeg(webSocket, socket, connection, state.clock));
     });
   }
 
