@@ -11,6 +11,7 @@ import { KeyholeError } from '../errors.ts';
 import { connectDaemon, findDaemon } from '../helper/connect.ts';
 import { daemonEnvironment } from '../helper/spawn-daemon.ts';
 import { silent } from '../log.ts';
+import { isProcessAlive } from '../process-life.ts';
 import type { Settings } from '../settings.ts';
 import { ownPaths, usableSshDir } from './own-paths.ts';
 import { resolveArguments } from './resolve-arguments.ts';
@@ -65,7 +66,7 @@ export async function daemonStop({ env, signal, terminal }: VerbContext): Promis
   link.send(FrameType.retire, { how: 'stop', reason: 'keyhole daemon stop' });
   expectFrame(await link.receive(), FrameType.done);
   link.socket.destroy();
-  for (let waited = 0; isAlive(hello.pid); waited += pollMs) {
+  for (let waited = 0; isProcessAlive(hello.pid); waited += pollMs) {
     if (waited > stopTimeoutMs) {
       throw new KeyholeError('daemon-stop', `the daemon (pid ${hello.pid}) still runs`, { hint: `kill ${hello.pid}` });
     }
@@ -102,14 +103,5 @@ function readEnd(file: string): string | undefined {
     return size > bytes.length ? text.slice(text.indexOf('\n') + 1) : text;
   } finally {
     closeSync(fd);
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    return false;
   }
 }

@@ -5,6 +5,7 @@ import { appendFileSync, readdirSync, readFileSync, renameSync, unlinkSync, writ
 import { join } from 'node:path';
 import type { WantedSettings } from '../aws/caller.ts';
 import { makeFolder } from '../private-folder.ts';
+import { isProcessAlive, processStart } from '../process-life.ts';
 
 export interface LedgerEntry {
   sessionId: string;
@@ -37,7 +38,7 @@ export class SessionLedger {
    */
   constructor(folder: string | undefined, pid: number = process.pid) {
     this.#folder = folder;
-    this.#file = folder === undefined ? '' : join(folder, `sessions.${pid}.${startOf(pid) ?? 0}.jsonl`);
+    this.#file = folder === undefined ? '' : join(folder, `sessions.${pid}.${processStart(pid) ?? 0}.jsonl`);
     if (folder !== undefined) this.#takeOver(folder);
   }
 
@@ -112,29 +113,9 @@ function filesOfTheDead(folder: string): string[] {
   return names
     .filter((name) => {
       const [, pid, start] = fileName.exec(name) ?? [];
-      return pid !== undefined && !isAlive(Number(pid), Number(start));
+      return pid !== undefined && !isProcessAlive(Number(pid), Number(start));
     })
     .map((name) => join(folder, name));
-}
-
-function isAlive(pid: number, start: number): boolean {
-  try {
-    process.kill(pid, 0);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ESRCH') return false;
-  }
-  return (startOf(pid) ?? start) === start;
-}
-
-/** When the process began, in ticks since boot (proc_pid_stat(5), field 22); undefined where that can't be read. */
-function startOf(pid: number): number | undefined {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
-    // The second field is a name in parentheses, with whatever characters.
-    return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]);
-  } catch {
-    return undefined;
-  }
 }
 
 function unlink(file: string): void {

@@ -2,6 +2,7 @@
 // older than any start takes, is taken over. A mistake here costs a second daemon, which notices and goes (daemon/listener.ts).
 import { closeSync, openSync, readFileSync, statSync, unlinkSync, writeSync } from 'node:fs';
 import { KeyholeError } from '../errors.ts';
+import { isProcessAlive } from '../process-life.ts';
 
 const maxAgeMs = 20_000;
 /** Within which a living owner has written its pid. */
@@ -57,9 +58,8 @@ function isStale(path: string): boolean {
     if (age > maxAgeMs) return true;
     const pid = Number(readFileSync(path, 'utf8'));
     if (!Number.isSafeInteger(pid) || pid <= 0) return age > namelessMs;
-    process.kill(pid, 0);
-    return false;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'ESRCH';
+    return !isProcessAlive(pid);
+  } catch {
+    return false; // gone since; the next look finds out
   }
 }

@@ -40,6 +40,7 @@ const leaves: Record<string, Room> = {
   'own-process.ts': { uses: [] },
   'paths.ts': { uses: [] },
   'private-folder.ts': { uses: [] },
+  'process-life.ts': { uses: [] },
   'settings.ts': { uses: [] },
   'version.ts': { uses: [] },
 };
