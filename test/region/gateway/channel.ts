@@ -6,7 +6,7 @@ import type { AgentLeg } from '../agent/agent.ts';
 import type { GatewaySettings } from '../options.ts';
 import type { Session, SessionTable } from '../sessions.ts';
 import type { ClientLeg } from './client-leg.ts';
-import { type AgentCut, agentCutMs, type Cut, type Faults, type Random } from './faults.ts';
+import { type AgentCut, agentCutMs, agentNoticesMs, type Cut, type Faults, type Random } from './faults.ts';
 import { Link } from './link.ts';
 import { channelClosed, publication } from './service-message.ts';
 
@@ -28,7 +28,7 @@ export class Channel {
   #client: ClientLeg | undefined;
   #away: Buffer[] = [];
   /** While the agent's leg is cut: what waits for it. */
-  #agentAway: { timer: Timer; held: Buffer[]; room: number } | undefined;
+  #agentAway: { timers: Timer[]; held: Buffer[]; room: number } | undefined;
   #lifetime: Timer | undefined;
   #linger: Timer | undefined;
   #agentEnded = false;
@@ -47,7 +47,9 @@ export class Channel {
     this.#up = new Link(given.faults.up, given.random, clock, (message) => this.#toAgent(message));
     this.#down = new Link(given.faults.down, given.random, clock, (message) => this.#toClient(message));
     this.#up.onDrain = () => this.#client?.resume();
-    this.#down.onDrain = () => agent.resume();
+    this.#down.onDrain = () => {
+      if (this.#agentAway === undefined) agent.resume();
+    };
     agent.onDrain = () => this.#up.resume();
     agent.onMessage = (message) => this.#fromAgent(message);
     agent.onEnd = ({ output }) => this.#onAgentEnd(output);
@@ -82,8 +84,11 @@ export class Channel {
   /** Cuts the agent's leg, unless it is cut or over. Either side is paused while the other is away (protocol.md 4.5). */
   cutAgent({ ms = agentCutMs, meanwhile = 'buffer' }: AgentCut): void {
     if (this.#agentEnded || this.#agentAway !== undefined) return;
-    const timer = this.#table.clock.after(ms, () => this.#agentBack());
-    this.#agentAway = { timer, held: [], room: meanwhile === 'buffer' ? this.#settings.awayMessages : 0 };
+    const { clock } = this.#table;
+    const timers = [clock.after(ms, () => this.#agentBack())];
+    // What was on its way is lost; then it notices, and stops.
+    if (ms > agentNoticesMs) timers.push(clock.after(agentNoticesMs, () => this.#agent.pause()));
+    this.#agentAway = { timers, held: [], room: meanwhile === 'buffer' ? this.#settings.awayMessages : 0 };
     this.#client?.send(publication('pause_publication', this.#table.serviceTime()));
   }
 
@@ -91,7 +96,7 @@ export class Channel {
   destroy(): void {
     this.#lifetime?.cancel();
     this.#linger?.cancel();
-    this.#agentAway?.timer.cancel();
+    for (const timer of this.#agentAway?.timers ?? []) timer.cancel();
     this.#up.close();
     this.#down.close();
     this.#client?.destroy();
@@ -130,6 +135,7 @@ export class Channel {
     this.#agentAway = undefined;
     if (this.#agentEnded) return;
     const now = this.#table.serviceTime();
+    this.#agent.resume();
     for (const message of held) this.#agent.send(message);
     // Its new leg begins without a pause.
     this.#agent.send(publication(this.#client === undefined ? 'pause_publication' : 'start_publication', now));
@@ -167,7 +173,7 @@ export class Channel {
 
   #finish(output: string): void {
     this.#linger?.cancel();
-    this.#agentAway?.timer.cancel();
+    for (const timer of this.#agentAway?.timers ?? []) timer.cancel();
     const { sessionId } = this.session;
     const closed = channelClosed(sessionId, output, this.#table.serviceTime(), this.#settings.channelClosedHeader);
     this.#up.close();

@@ -41,6 +41,8 @@ export interface AgentCut {
 }
 
 export const agentCutMs = 10;
+/** Until the agent knows that its leg is gone: what it sends in this time is lost, and resent when it is back. */
+export const agentNoticesMs = 10;
 
 const none: DirectionFaults = {
   lose: 0,
