@@ -83,7 +83,8 @@ export class StartQueue {
         this.#tokens -= 1;
         this.#line.shift()!.start();
       } else {
-        await sleep(this.#clock, ((1 - this.#tokens) / this.#perSecond) * 1000);
+        // Whole milliseconds: what rounding leaves of a token is not worth a turn of its own.
+        await sleep(this.#clock, Math.ceil(((1 - this.#tokens) / this.#perSecond) * 1000));
       }
     }
     this.#serving = false;
