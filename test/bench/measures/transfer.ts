@@ -1,0 +1,125 @@
+// Bulk bytes through ssh, each way: the rate, the processor time of whatever carries them, and the memory and number of
+// those processes. Connecting is not part of it: the clock starts when the other side has said that it is there.
+import { interleave, type Measure } from '../measure.ts';
+import { cpuMs, forgetPeak, peakMegabytes } from '../processes.ts';
+import { openSsh, type SshSession } from '../ssh.ts';
+import type { Subject } from '../subject.ts';
+
+const chunk = Buffer.alloc(64 * 1024);
+const probeBytes = 1_000_000;
+/** Below this rate a large transfer would only take long. */
+const slowBytesPerSecond = 3_000_000;
+const slowBytes = 3_000_000;
+const quickBytes = 50_000_000;
+const fullBytes = 100_000_000;
+const downloadBytes = { quick: 3_000_000, full: 8_000_000 };
+const timeoutMs = 120_000;
+
+export const transfer: Measure = {
+  name: 'transfer',
+  about: 'upload and download: rate, CPU per GB, peak memory and processes per connection',
+  quick: true,
+  async run({ subjects, runs, isQuick, say }) {
+    const steady = subjects.filter(({ isCold }) => !isCold);
+    const rounds = isQuick ? 2 : Math.max(3, Math.ceil(runs / 3));
+    const sizes = new Map<string, number>();
+    const up = await interleave(
+      steady,
+      rounds,
+      async (subject) => {
+        if (!sizes.has(subject.name)) {
+          const { megabytesPerSecond } = await upload(subject, probeBytes);
+          const isSlow = megabytesPerSecond! * 1e6 < slowBytesPerSecond;
+          sizes.set(subject.name, isSlow ? slowBytes : isQuick ? quickBytes : fullBytes);
+        }
+        return upload(subject, sizes.get(subject.name)!);
+      },
+      say,
+    );
+    const size = isQuick ? downloadBytes.quick : downloadBytes.full;
+    const down = await interleave(steady, isQuick ? 1 : rounds, (subject) => download(subject, size), say);
+    const carried = (run: typeof up, key: string) => {
+      const { direct: _, ...rest } = run.series(key); // nothing stands between ssh and sshd
+      return rest;
+    };
+    const rate = { unit: 'MB/s', better: 'higher' } as const;
+    const cpu = { unit: 's/GB', better: 'lower' } as const;
+    const failures = up.failures;
+    return [
+      { ...rate, name: 'upload.rate', title: 'upload', series: up.series('megabytesPerSecond'), failures },
+      { ...cpu, name: 'upload.cpu', title: 'CPU per GB, upload', series: carried(up, 'cpu') },
+      {
+        ...rate,
+        name: 'download.rate',
+        title: 'download',
+        series: down.series('megabytesPerSecond'),
+        failures: down.failures,
+      },
+      { ...cpu, name: 'download.cpu', title: 'CPU per GB, download', series: carried(down, 'cpu') },
+      {
+        name: 'memory.peak',
+        title: 'peak memory of what carries one connection (a daemon counted whole)',
+        unit: 'MB',
+        better: 'lower',
+        series: carried(up, 'peak'),
+      },
+      {
+        name: 'processes',
+        title: 'processes of each connection, besides ssh',
+        unit: '',
+        better: 'lower',
+        series: carried(up, 'processes'),
+      },
+    ];
+  },
+};
+
+/** `head` may read further than it says, which does not matter here: what it leaves is for the last cat. */
+async function upload(subject: Subject, bytes: number): Promise<Record<string, number>> {
+  const session = openSsh(subject, [`printf r; head -c ${bytes} >/dev/null; printf d; cat >/dev/null`]);
+  return await measure(subject, session, bytes, async () => {
+    for (let left = bytes; left > 0; left -= chunk.length) {
+      const isFull = !session.child.stdin.write(left < chunk.length ? chunk.subarray(0, left) : chunk);
+      if (isFull) await drained(session);
+    }
+    await session.receive(1, timeoutMs);
+  });
+}
+
+async function download(subject: Subject, bytes: number): Promise<Record<string, number>> {
+  const session = openSsh(subject, [`printf r; head -c 1 >/dev/null; head -c ${bytes} /dev/zero; cat >/dev/null`]);
+  return await measure(subject, session, bytes, async () => {
+    session.write(Uint8Array.of(0));
+    await session.receive(bytes, timeoutMs);
+  });
+}
+
+async function measure(
+  subject: Subject,
+  session: SshSession,
+  bytes: number,
+  move: () => Promise<void>,
+): Promise<Record<string, number>> {
+  try {
+    await session.receive(1);
+    const helpers = session.helpers;
+    const carriers = [...helpers, ...subject.sharedProcesses()];
+    carriers.forEach(forgetPeak);
+    const cpuBefore = cpuMs(carriers);
+    const startedAt = performance.now();
+    await move();
+    const seconds = (performance.now() - startedAt) / 1000;
+    return {
+      megabytesPerSecond: bytes / 1e6 / seconds,
+      cpu: (cpuMs(carriers) - cpuBefore) / 1000 / (bytes / 1e9),
+      peak: carriers.reduce((sum, pid) => sum + peakMegabytes(pid), 0),
+      processes: helpers.length,
+    };
+  } finally {
+    await session.close();
+  }
+}
+
+function drained({ child, exited }: SshSession): Promise<unknown> {
+  return Promise.race([new Promise<void>((resolve) => child.stdin.once('drain', resolve)), exited]);
+}
