@@ -65,14 +65,6 @@ export function notResumable(): TransportError {
   return new TransportError('not-resumable', 'the connection was lost, and a presigned session can not be resumed');
 }
 
-/** A peer's text for a terminal: no control characters, not too long. */
-export function printable(text: string): string {
-  return text
-    .replace(/[^\x20-\x7e]+/g, ' ')
-    .slice(0, 300)
-    .trim();
-}
-
 /** AWS has no token any more (protocol.md 1.3). */
 export function sessionEnded(id: string): TransportError {
   return new TransportError('session-ended', `AWS has ended the session ${id}`, {

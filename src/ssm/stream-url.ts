@@ -1,8 +1,8 @@
 // Which StreamUrl is believed. The URL comes in an API answer and the websocket to it carries the session's token and a
 // signature, so its host must be a Session Manager host (protocol.md 2.2: newer plugins check the same) or one that
 // the user named. Plain `ws://` and loopback are for an SSM endpoint that is itself on loopback, and for nothing else.
-import { isIPv4 } from 'node:net';
 import { ProtocolError } from '../errors.ts';
+import { isLoopback } from '../websocket/loopback.ts';
 
 const partitionSuffixes = [
   'amazonaws.com',
@@ -58,11 +58,6 @@ export function checkStreamUrl(streamUrl: string, { apiEndpoint, allowedHosts }:
 /** A URL signed by somebody else: no header is added, and its session is never resumed (protocol.md 2.2). */
 export function isPresigned(url: URL): boolean {
   return presignedParameters.some((name) => url.searchParams.has(name));
-}
-
-export function isLoopback(hostname: string): boolean {
-  if (hostname === 'localhost' || hostname.endsWith('.localhost') || hostname === '[::1]') return true;
-  return isIPv4(hostname) && hostname.startsWith('127.');
 }
 
 function matches(pattern: string, host: string): boolean {

@@ -9,6 +9,7 @@ import { type Clock, sleep, type Timer } from '../clock.ts';
 import { type KeyholeError, TransportError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import type { Transport, TransportStats } from '../tunnel/transport.ts';
+import { printable } from '../websocket/refusal.ts';
 import { Backoff } from './backoff.ts';
 import { type ChannelEvent, DataChannel } from './channel.ts';
 import {
@@ -19,7 +20,6 @@ import {
   givenUp,
   isWorthRetrying,
   notResumable,
-  printable,
   readerStalled,
   tokenRefused,
   undelivered,

@@ -13,7 +13,7 @@ interface Room {
   packages?: string[];
 }
 
-const core = ['tunnel', 'ssm', 'eice', 'aws'];
+const core = ['tunnel', 'ssm', 'eice', 'websocket', 'aws'];
 const rooms: Record<string, Room> = {
   'main.ts': { uses: ['cli'] },
   cli: { uses: ['helper', 'daemon', 'control', 'agent', 'target', 'keypush', ...core], packages: ['yargs'] },
@@ -24,8 +24,9 @@ const rooms: Record<string, Room> = {
   target: { uses: ['aws'] },
   keypush: { uses: ['aws'] },
   tunnel: { uses: ['ssm', 'eice', 'aws'] },
-  ssm: { uses: ['aws'], packages: ['ws'] },
-  eice: { uses: ['aws'], packages: ['ws'] },
+  ssm: { uses: ['websocket', 'aws'] },
+  eice: { uses: ['websocket', 'aws'], packages: ['@smithy/signature-v4'] },
+  websocket: { uses: [], packages: ['ws'] },
   aws: { uses: [], packages: ['@aws-sdk/', '@smithy/', 'agent-base', 'https-proxy-agent'] },
 };
 const leaves: Record<string, Room> = {
