@@ -158,8 +158,9 @@ function signatureRefused(error: SdkError, context: CallContext): Advice {
     code: 'clock-skew',
     message: 'AWS refuses the signature because the clock of this machine is wrong',
     hint: 'set the clock (timedatectl shows whether it is synchronised)',
-    // The SDK has learned AWS's time from the answer by now and signs the next attempt with it.
-    retryable: error.$metadata?.clockSkewCorrected === true,
+    // The SDK has learned AWS's time from the answer by now and signs the next attempt with it. Whether it says so cannot
+    // be relied on: it does not where the clock was wrong, its offset is known, and the clock has been set (observed, 3.1169).
+    retryable: true,
   };
 }
 
@@ -199,7 +200,21 @@ function credentialsAdvice(error: SdkError, { profile = 'default' }: CallContext
 function networkAdvice(error: SdkError, context: CallContext): Advice | undefined {
   const code = error.code ?? (error.cause as SdkError | undefined)?.code ?? '';
   const host = context.endpointHost ?? `the ${context.service} endpoint`;
-  if (error.$metadata?.httpStatusCode !== undefined) return undefined;
+  const status = error.$metadata?.httpStatusCode;
+  // AWS gives every answer a request id, and every refusal a name.
+  if (
+    status !== undefined &&
+    status < 500 &&
+    /^Unknown(Error)?$/.test(error.name ?? '') &&
+    !error.$metadata?.requestId
+  ) {
+    return {
+      code: 'endpoint-unreachable',
+      message: `something on the way to ${host} answered with HTTP ${status} in place of AWS`,
+      hint: 'does the proxy in HTTPS_PROXY let this host through, with these credentials? NO_PROXY names hosts that need none',
+    };
+  }
+  if (status !== undefined) return undefined;
   if (error.name === 'AbortError') {
     return { code: 'interrupted', message: `${context.operation} was given up before AWS answered` };
   }

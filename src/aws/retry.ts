@@ -13,9 +13,16 @@ export interface RetryOptions {
 
 /** Without a signal: how long after the first attempt a new one may begin. */
 const maxElapsedMs = 15_000;
-/** A network that is not there is not waited for as long as an AWS that asks for patience. */
-const maxNetworkAttempts = 3;
-const networkCodes = new Set(['endpoint-unreachable', 'endpoint-timeout', 'tls-failed']);
+/**
+ * What patience does not mend is not tried for as long: a network that is not there, and a clock that stays wrong although
+ * AWS's has been learned from its answer.
+ */
+const maxAttempts: Partial<Record<string, number>> = {
+  'endpoint-unreachable': 3,
+  'endpoint-timeout': 3,
+  'tls-failed': 3,
+  'clock-skew': 2,
+};
 const baseMs = 250;
 const capMs = 4_000;
 
@@ -32,7 +39,7 @@ export async function withRetries<T>(attempt: () => Promise<T>, options: RetryOp
       return await attempt();
     } catch (error) {
       if (!(error instanceof AwsError) || !error.retryable || signal?.aborted) throw error;
-      if (networkCodes.has(error.code) && n >= maxNetworkAttempts) throw error;
+      if (n >= (maxAttempts[error.code] ?? Number.POSITIVE_INFINITY)) throw error;
       const ms = random() * Math.min(capMs, baseMs * 2 ** n);
       if (clock.now() + ms - start > maxElapsedMs && signal === undefined) throw error;
       await sleep(clock, ms, signal);

@@ -90,7 +90,7 @@ const table: [Error, string, RegExp, boolean][] = [
     answered('InvalidSignatureException', 'Signature expired: 20260102T030405Z is now earlier than'),
     'clock-skew',
     /clock of this machine/,
-    false,
+    true,
   ],
   [
     answered('InvalidSignatureException', 'Signature not yet current', 400, {
@@ -101,6 +101,12 @@ const table: [Error, string, RegExp, boolean][] = [
     true,
   ],
   [answered('ThrottlingException', 'Rate exceeded'), 'throttled', /throttling StartSession.*3 per second/s, true],
+  [
+    answered('Unknown', 'UnknownError', 407, { $metadata: { httpStatusCode: 407 } }),
+    'endpoint-unreachable',
+    /HTTP 407 in place of AWS.*HTTPS_PROXY/s,
+    false,
+  ],
   [answered('SomethingNew', '', 429), 'throttled', /throttling/, true],
   [answered('InternalServerError', '', 500), 'aws-unavailable', /HTTP 500/, true],
   [answered('ServiceUnavailable', '', 503), 'aws-unavailable', /HTTP 503/, true],

@@ -83,3 +83,16 @@ t.test('what will not pass is not tried again', async (t) => {
     t.equal(attempt.count, 1);
   }
 });
+
+t.test('a clock that is wrong is one more try, with the time that AWS said', async (t) => {
+  const clock = new ManualClock();
+  const once = failing(awsError('clock-skew', true), 1);
+  const mended = withRetries(once, { clock });
+  await clock.advance(15_000);
+  t.equal(await mended, 'done');
+  const always = failing(awsError('clock-skew', true), 99);
+  const failed = t.rejects(withRetries(always, { clock }), { code: 'clock-skew' });
+  await clock.advance(15_000);
+  await failed;
+  t.equal(always.count, 2);
+});
