@@ -1,5 +1,5 @@
 // The handshake's JSON, both ways (protocol.md section 5). Pure.
-import { printable } from './failures.ts';
+import { printable } from '../printable.ts';
 import { parseJsonObject, textOf } from './message.ts';
 
 /** What the agent asks for in HandshakeRequest (5.1). */

@@ -8,8 +8,8 @@ import type { StartSessionRequest } from '../aws/ssm-api.ts';
 import { type Clock, sleep, type Timer } from '../clock.ts';
 import { type KeyholeError, TransportError } from '../errors.ts';
 import type { Log } from '../log.ts';
+import { printable } from '../printable.ts';
 import type { Transport, TransportStats } from '../tunnel/transport.ts';
-import { printable } from '../websocket/refusal.ts';
 import { Backoff } from './backoff.ts';
 import { type ChannelEvent, DataChannel } from './channel.ts';
 import {

@@ -1,4 +1,5 @@
 // What an HTTP answer to an upgrade says: AWS's services put a code and a text into JSON, each with names of its own.
+import { printable } from '../printable.ts';
 
 export interface Refusal {
   /** AWS's name of the error; undefined where the body names none. */
@@ -18,12 +19,4 @@ export function parseRefusal(body: string): Refusal {
     // Not JSON: shown as it is.
   }
   return { code: typeof code === 'string' && /^[\w.:#-]{1,100}$/.test(code) ? code : undefined, text: printable(text) };
-}
-
-/** A peer's text for a terminal: no control characters, not too long. */
-export function printable(text: string): string {
-  return text
-    .replace(/[^\x20-\x7e]+/g, ' ')
-    .slice(0, 300)
-    .trim();
 }

@@ -40,6 +40,7 @@ const leaves: Record<string, Room> = {
   'nearest.ts': { uses: [] },
   'own-process.ts': { uses: [] },
   'paths.ts': { uses: [] },
+  'printable.ts': { uses: [] },
   'private-folder.ts': { uses: [] },
   'process-life.ts': { uses: [] },
   'settings.ts': { uses: [] },
