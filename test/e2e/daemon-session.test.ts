@@ -1,0 +1,162 @@
+// What is there while an ssh session is open, and while it opens: processes, sockets, files, secrets (issue 3).
+import { spawnSync } from 'node:child_process';
+import { type Dirent, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { commandLine, type DaemonBench, environment, openDaemonBench, useProfiles, works } from './daemon-bench.ts';
+import { until } from './fixture.ts';
+
+/** How a private key looks in a file: PEM of any kind, OpenSSH's own form in PEM and raw, PKCS #8 of Ed25519 (RFC 8410). */
+const privateKeyMarks = [
+  Buffer.from('PRIVATE KEY'),
+  Buffer.from('b3BlbnNzaC1rZXktdjE'),
+  Buffer.from('openssh-key-v1'),
+  Buffer.from('302e020100300506032b657004220420', 'hex'),
+];
+
+function filesBelow(folder: string): string[] {
+  const entries: Dirent[] = readdirSync(folder, { withFileTypes: true, recursive: true });
+  return entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
+}
+
+async function startSsh(bench: DaemonBench) {
+  const ssh = bench.start('ssh', ['-F', bench.config, bench.instances[0]!, 'echo started; exec cat'], {
+    input: 'open',
+  });
+  await until('ssh talks', () => ssh.stdout().includes('started'), 20_000, ssh.stderr);
+  return ssh;
+}
+
+t.test('while ssh is open', async (t) => {
+  const bench = await openDaemonBench(t);
+  const ssh = await startSsh(bench);
+  const [daemon, ...more] = bench.daemons();
+
+  t.test('the daemon is the only process of keyhole', async (t) => {
+    await until('the helper is gone', () => bench.proxies().length === 1);
+    t.same(bench.proxies(), [daemon]);
+    t.same(more, []);
+    t.equal(
+      spawnSync('ps', ['--ppid', String(ssh.pid), '-o', 'pid='], { encoding: 'utf8' }).stdout,
+      '',
+      'ssh has no child',
+    );
+  });
+
+  t.test('ssh’s connection is the daemon’s socket', { skip: noSs() }, async (t) => {
+    const sockets = unixSockets();
+    const ofSsh = sockets.filter(({ pid }) => pid === ssh.pid);
+    const peers = ofSsh.map(({ peer }) => sockets.find(({ inode }) => inode === peer));
+    // The name is the one under which the socket was bound, before it was renamed.
+    const toDaemon = peers.filter((peer) => peer?.pid === daemon && peer?.path.startsWith(`${bench.sshDir}/`));
+    t.equal(toDaemon.length, 1, 'one socket of ssh leads to a listening one of the daemon');
+  });
+
+  t.test('no file holds a private key', async (t) => {
+    const files = filesBelow(bench.folder);
+    t.ok(files.length > 3, 'there are files');
+    const guilty = files.filter((file) => {
+      const bytes = readFileSync(file);
+      return privateKeyMarks.some((mark) => bytes.includes(mark));
+    });
+    t.same(guilty, []);
+  });
+
+  t.test('the environment of the daemon has nothing of AWS, and its arguments no secret', async (t) => {
+    const names = environment(daemon!).map((entry) => entry.split('=')[0]!);
+    t.ok(names.includes('HOME'));
+    t.same(
+      names.filter((name) => /AWS|TOKEN|SECRET|SSH_|NODE_(?!EXTRA_CA_CERTS)/.test(name)),
+      [],
+    );
+    t.match(commandLine(daemon!).slice(-2), ['daemon', 'run']);
+  });
+
+  t.test('status tells of the tunnel', async (t) => {
+    const status = await bench.status();
+    t.match(status, { pid: daemon!, draining: false, leftSessions: [] });
+    t.match(status?.tunnels, [
+      {
+        host: bench.instances[0]!,
+        port: '22',
+        user: bench.sshd.user,
+        state: 'open',
+        transport: 'ssm',
+        clientPid: ssh.pid,
+      },
+    ]);
+    t.equal(status?.tunnels[0]?.sessionId, bench.activeSessions()[0]);
+    t.ok(status!.tunnels[0]!.bytesSent > 1_000 && status!.tunnels[0]!.bytesReceived > 1_000, 'bytes are counted');
+    t.match(status?.pushes, [{ user: bench.sshd.user, state: 'pushed' }]);
+  });
+
+  t.test('and afterwards nothing is left but the daemon', async (t) => {
+    ssh.child.stdin.end();
+    t.match(await ssh.exit, { status: 0, stderr: '' });
+    await bench.idle();
+    t.same((await bench.status())?.tunnels, []);
+  });
+});
+
+t.test('no process at all shows a secret while ssh opens and runs', async (t) => {
+  const bench = await openDaemonBench(t);
+  // Credentials come from a program, slowly, so that every process that takes part is seen.
+  const { secrets } = useProfiles(bench, { default: {} }, { slowly: true });
+  const seen = new Set<string>();
+  const leaks = new Set<string>();
+  let watching = true;
+  const watch = async () => {
+    while (watching) {
+      look(bench, secrets, seen, leaks);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+  };
+  const watched = watch();
+  t.match(await bench.works(), works);
+  watching = false;
+  await watched;
+  t.same([...leaks], []);
+  for (const role of ['daemon', 'proxy', 'resolve-aws']) t.ok(seen.has(role), `${role} was seen`);
+});
+
+/** Notes which processes of keyhole run and what of their arguments or environment, or anybody's, should not be there. */
+function look(bench: DaemonBench, secrets: string[], seen: Set<string>, leaks: Set<string>): void {
+  const own = new Set(bench.proxies());
+  for (const pid of readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number)) {
+    // This process has the region in it, and may have been told anything.
+    if (pid === process.pid) continue;
+    const args = commandLine(pid);
+    const shown = [...args, ...environment(pid)].join('\n');
+    // Tokens of sessions and stream URLs begin like this.
+    if (secrets.some((secret) => shown.includes(secret)) || /AAEAA[A-Za-z0-9+/%]{20}/.test(shown)) {
+      leaks.add(`${args.join(' ')}: ${shown}`);
+    }
+    if (!own.has(pid)) continue;
+    const role = ['daemon', 'proxy', 'resolve-aws'].find((verb) => args.includes(verb));
+    if (role !== undefined) seen.add(role);
+    if (role === 'daemon' && environment(pid).some((entry) => entry.startsWith('AWS_')))
+      leaks.add('AWS_* of the daemon');
+  }
+}
+
+interface UnixSocket {
+  path: string;
+  inode: number;
+  peer: number;
+  pid: number;
+}
+
+function noSs(): string | false {
+  return spawnSync('ss', ['-V']).status === 0 ? false : 'ss (iproute2) is not installed';
+}
+
+function unixSockets(): UnixSocket[] {
+  const { stdout } = spawnSync('ss', ['-xpnH'], { encoding: 'utf8' });
+  return stdout.split('\n').flatMap((line) => {
+    const [, , , , path, inode, , peer, users] = line.split(/\s+/);
+    const pid = /pid=(\d+)/.exec(users ?? '')?.[1];
+    return pid === undefined ? [] : [{ path: path!, inode: Number(inode), peer: Number(peer), pid: Number(pid) }];
+  });
+}
