@@ -55,6 +55,7 @@ export class DaemonBench extends Bench {
   ProxyUseFdpass yes
   IdentityAgent "${sshDir}/agent/%r@%h:%p"
   IdentityFile none
+  IdentitiesOnly no
   User ${this.sshd.user}
   UserKnownHostsFile ${this.path('known_hosts')}
   GlobalKnownHostsFile /dev/null
@@ -62,6 +63,15 @@ export class DaemonBench extends Bench {
   BatchMode yes
 `,
     );
+  }
+
+  /** Also those that were started without HOME: all that have to do with this bench's folder. */
+  override proxies(): number[] {
+    return readdirSync('/proc')
+      .filter((name) => /^\d+$/.test(name))
+      .map(Number)
+      .filter((pid) => commandLine(pid).some((word) => /\/dist\/(keyhole|lib\/main\.js)$/.test(word)))
+      .filter((pid) => environment(pid).some((entry) => entry.includes(this.folder)));
   }
 
   /** Pids of the daemons, the helpers being none. */
@@ -168,10 +178,12 @@ export async function openDaemonBench(t: Test, options: DaemonBenchOptions = {})
   return bench;
 }
 
-/** A key pair as ssh has it, for those who have one of their own. */
-export function makeKey(bench: Bench, name: string): { file: string; publicLine: string } {
-  const { private: text, public: publicLine } = ssh2.utils.generateKeyPairSync('ed25519', { comment: name });
-  const file = bench.path(name);
+/** A key pair of the user's own, with the comment `own`, in files that only he can read. */
+export function makeKey(t: Test): { file: string; publicLine: string } {
+  const folder = mkdtempSync(join(tmpdir(), 'kh-key-'));
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+  const { private: text, public: publicLine } = ssh2.utils.generateKeyPairSync('ed25519', { comment: 'own' });
+  const file = join(folder, 'own');
   writeFileSync(file, text, { mode: 0o600 });
   writeFileSync(`${file}.pub`, `${publicLine}\n`);
   return { file, publicLine };

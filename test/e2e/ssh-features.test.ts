@@ -1,49 +1,12 @@
 // What people do with ssh, through keyhole: forwards, jumps, shared connections, scripts, git.
-import { once } from 'node:events';
 import { appendFileSync, readFileSync, writeFileSync } from 'node:fs';
-import { type AddressInfo, connect, createServer } from 'node:net';
 import t, { type Test } from 'tap';
-import { type Bench, instanceId, nodeId, openBench, until } from './fixture.ts';
+import { type Bench, instanceId, nodeId, openBench } from './fixture.ts';
+import { freePort, roundTrip, socksHello, throughForward } from './forwarding.ts';
 import { pattern, startRaw } from './raw.ts';
 import { makeFile, sha256 } from './transfer.ts';
 
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
-}
-
-/** Says `bytes` to a local port and reads as many back; `hello` goes first and its answer is dropped. */
-async function roundTrip(port: number, bytes: Buffer, hello: [Buffer, number][] = []): Promise<Buffer> {
-  const socket = connect(port, '127.0.0.1');
-  const received: Buffer[] = [];
-  let length = 0;
-  let failure: Error | undefined;
-  socket.on('data', (chunk) => {
-    received.push(chunk);
-    length += chunk.length;
-  });
-  socket.on('error', (error) => {
-    failure = error;
-  });
-  let skip = 0;
-  for (const [question, answerLength] of hello) {
-    socket.write(question);
-    skip += answerLength;
-    const wanted = skip;
-    await until('the proxy answers', () => length >= wanted || failure !== undefined);
-  }
-  socket.write(bytes);
-  await until('the bytes are back', () => length >= skip + bytes.length || failure !== undefined, 20_000);
-  socket.destroy();
-  if (failure !== undefined) throw failure;
-  return Buffer.concat(received).subarray(skip);
-}
-
-/** Runs ssh -N with a forward until `use` is through. */
+/** The bytes come through a forward, and nothing is left of it. */
 async function forwarding(
   t: Test,
   bench: Bench,
@@ -51,25 +14,10 @@ async function forwarding(
   port: number,
   use: () => Promise<Buffer>,
 ): Promise<void> {
-  const ssh = bench.start('ssh', ['-F', bench.config, '-N', '-o', 'ExitOnForwardFailure=yes', ...args, instanceId], {
-    input: 'open',
-  });
-  await until('the forward listens', () => listens(port), 15_000, ssh.stderr);
-  const back = await use();
-  t.ok(back.equals(payload), 'the bytes come through');
-  ssh.child.kill('SIGTERM');
-  t.equal((await ssh.exit).stderr, '');
+  const { used, stderr } = await throughForward(bench, args, instanceId, port, use);
+  t.ok(used.equals(payload), 'the bytes come through');
+  t.equal(stderr, '');
   await bench.gone();
-}
-
-async function listens(port: number): Promise<boolean> {
-  const socket = connect(port, '127.0.0.1');
-  const [event] = await Promise.race([
-    once(socket, 'connect').then(() => [true]),
-    new Promise<[boolean]>((resolve) => socket.once('error', () => resolve([false]))),
-  ]);
-  socket.destroy();
-  return event as boolean;
 }
 
 const payload = pattern(100_000, 3);
@@ -90,12 +38,7 @@ t.test('forwards', async (t) => {
   });
   t.test('-D', async (t) => {
     const port = await freePort();
-    // RFC 1928: no authentication; CONNECT to 127.0.0.1.
-    const to = Buffer.from([5, 1, 0, 1, 127, 0, 0, 1, echo.port >> 8, echo.port & 255]);
-    const hello: [Buffer, number][] = [
-      [Buffer.from([5, 1, 0]), 2],
-      [to, 10],
-    ];
+    const hello = socksHello(echo.port);
     await forwarding(t, bench, ['-D', `127.0.0.1:${port}`], port, () => roundTrip(port, payload, hello));
   });
 });
