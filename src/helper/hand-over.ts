@@ -116,6 +116,11 @@ export class StdioReceiver implements Receiver {
       stdout.on('error', () => socket.destroy());
       socket.on('error', () => {});
       socket.on('close', () => resolve());
+      // The tunnel has ended, or the daemon was killed: whatever the client would still say, nobody hears it.
+      socket.on('end', () => {
+        stdin.unpipe(socket);
+        socket.end();
+      });
       stdin.on('error', () => socket.end());
       stdin.pipe(socket);
       socket.pipe(stdout, { end: false });
