@@ -167,13 +167,12 @@ export async function openDaemonBench(t: Test, options: DaemonBenchOptions = {})
   const bench = new DaemonBench(region, sshd, folder, options.env ?? {}, instances);
   t.teardown(async () => {
     bench.killAll();
+    if (!t.passing()) t.comment(bench.log());
     try {
       await bench.stop();
-    } catch (error) {
-      t.fail((error as Error).message);
+    } finally {
       for (const pid of bench.proxies()) kill(pid, 'SIGKILL');
     }
-    if (!t.passing()) t.comment(bench.log());
   });
   return bench;
 }
