@@ -1,4 +1,5 @@
-// `keyhole proxy` as a process, run from the sources, against the simulated region. The real ssh is in test/e2e.
+// `keyhole proxy --no-daemon` as a process, run from the sources, against the simulated region: its ends above all. With
+// the daemon: test/helper. The real ssh is in test/e2e.
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { type AddressInfo, createServer } from 'node:net';
@@ -21,7 +22,7 @@ interface Proxy {
 
 function startProxy(t: Test, region: Region, args: string[] = [target, '22'], env: Record<string, string> = {}): Proxy {
   const home = t.testdirName;
-  const child = spawn(process.execPath, [main, 'proxy', ...args], {
+  const child = spawn(process.execPath, [main, 'proxy', '--no-daemon', ...args], {
     env: { PATH: process.env.PATH, HOME: home, ...region.env, ...env },
   });
   let [stdout, stderr] = ['', ''];
@@ -157,7 +158,7 @@ t.test('a port on which nothing answers is reported, and its session ended', asy
   t.match(await proxy.ended, { status: 1 });
   t.match(
     proxy.stderr(),
-    /^keyhole: nothing answered on port 23 of i-0123456789abcdef0 within 1s\nkeyhole: hint: .*\n$/,
+    /^keyhole: nothing answers on port 23 of i-0123456789abcdef0 \(1 s\)\nkeyhole: hint: .*\n$/,
   );
   t.equal(open(region), 0);
 });
