@@ -18,6 +18,7 @@ export class EarlyInput {
     source.on('data', this.#onData);
     source.on('end', this.#onEnd);
     source.on('error', this.#onEnd);
+    source.resume(); // it may be paused by whoever had it before
   }
 
   /** Hands the source back, paused, as if nothing had been read. */

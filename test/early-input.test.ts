@@ -41,3 +41,32 @@ t.test('before the tunnel is open the end of stdin is noticed, and what is held 
   }
   t.ok(accepted < 70_000, `${accepted} bytes`);
 });
+
+t.test('a source that was given back can be watched again, with all that was read of it', async (t) => {
+  const source = new PassThrough();
+  source.write('one ');
+  new EarlyInput(source, () => t.fail('not the one that was released')).release();
+  let ended = false;
+  const again = new EarlyInput(source, () => {
+    ended = true;
+  });
+  await turn();
+  source.write('two');
+  await turn();
+  let text = '';
+  again.release().on('data', (chunk) => {
+    text += chunk;
+  });
+  source.resume();
+  await turn();
+  t.equal(text, 'one two');
+
+  const ending = new PassThrough();
+  new EarlyInput(ending, () => t.fail('not the one that was released')).release();
+  new EarlyInput(ending, () => {
+    ended = true;
+  });
+  ending.end();
+  await turn();
+  t.ok(ended);
+});
