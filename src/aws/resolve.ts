@@ -1,5 +1,6 @@
 // Finds out the AWS settings of this process: profile, region, credentials, endpoints. Loads the SDK's credential
 // providers (some 100 ms), so it runs where the settings are: in a short-lived child, or in a proxy without daemon.
+import { homedir } from 'node:os';
 import { resolve } from 'node:path';
 import { parseKnownFiles } from '@smithy/core/config';
 import { adviseAwsError } from './advice.ts';
@@ -15,8 +16,18 @@ export interface ResolvedHere {
   refresh(): Promise<Credentials>;
 }
 
+/** Without HOME and passwd entry (a container with an id of its own) the SDK would fail for `~/.aws`; login(1) takes `/`. */
+function ensureHome(): void {
+  try {
+    homedir();
+  } catch {
+    process.env.HOME = '/';
+  }
+}
+
 /** @throws ConfigError `no-region`, `profile-unknown`, `bad-endpoint`; AwsError for credentials */
 export async function resolveAws(wanted: WantedSettings): Promise<ResolvedHere> {
+  ensureHome();
   const profile = await findProfile(wanted.profile);
   const region = findRegion(wanted.region, profile);
   const { provider, profile: credentialSource } = findCredentials(profile);
