@@ -6,11 +6,11 @@ import { constants } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
-import ssh2 from 'ssh2';
 import { startAdmin } from '../test/region/admin.ts';
 import type { DirectionFaults } from '../test/region/gateway/faults.ts';
 import type { RegionOptions } from '../test/region/options.ts';
 import { type Region, startRegion } from '../test/region/region.ts';
+import { generateKeyPair } from '../test/region/sshd/key-pair.ts';
 import { type Sshd, type SshdOptions, startSshd } from '../test/region/sshd/sshd.ts';
 import { makeTemporaryFolder, removeFolder } from '../test/region/temporary.ts';
 
@@ -48,7 +48,7 @@ async function main(argv: string[]): Promise<number> {
   try {
     const folder = makeTemporaryFolder('login');
     undo.push(async () => removeFolder(folder));
-    const key = identity ? ssh2.utils.generateKeyPairSync('ed25519', { comment: 'region' }) : undefined;
+    const key = identity ? generateKeyPair('region') : undefined;
     const instances = [instanceId, nodeId];
     const sshd = await startSshd({ authorizedKeys: key === undefined ? [] : [key.public], instances, ...sshdOptions });
     undo.push(() => sshd.stop());

@@ -4,7 +4,7 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { cpSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import ssh2 from 'ssh2';
+import { generateKeyPair } from '../region/sshd/key-pair.ts';
 import { type Sshd, startSshd } from '../region/sshd/sshd.ts';
 import { makeTemporaryFolder, removeFolder } from '../region/temporary.ts';
 import { type Address, FarLink } from './far-link.ts';
@@ -44,7 +44,7 @@ export async function openStand(): Promise<Stand> {
   // With its Node where the launcher of a checkout finds it.
   cpSync(join(top, 'dist'), join(folder, 'dist'), { recursive: true });
   symlinkSync(join(top, 'node_modules'), join(folder, 'node_modules'));
-  const key = ssh2.utils.generateKeyPairSync('ed25519');
+  const key = generateKeyPair();
   const sshd = await startSshd({ authorizedKeys: [key.public], instances: [instanceId] });
   const identityFile = join(folder, 'identity');
   const knownHosts = join(folder, 'known_hosts');

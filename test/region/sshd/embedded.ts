@@ -7,11 +7,12 @@ import type { AddressInfo } from 'node:net';
 import { constants, homedir } from 'node:os';
 import { Transform } from 'node:stream';
 import ssh2, { type AuthContext, type Connection, type ParsedKey, type ServerChannel, type Session } from 'ssh2';
+import { generateKeyPair } from './key-pair.ts';
 import { serveSftp } from './sftp.ts';
 import type { Door, SshdRequest, StartedSshd } from './sshd.ts';
 
 export async function startEmbeddedSshd(request: SshdRequest): Promise<StartedSshd> {
-  const hostKey = ssh2.utils.generateKeyPairSync('ed25519');
+  const hostKey = generateKeyPair();
   const authorized = request.authorizedKeys.map(parsePublicKey);
   const servers = await Promise.all(
     request.instances.map(() => startServer(hostKey.private, request.user, authorized)),

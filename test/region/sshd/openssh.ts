@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import ssh2 from 'ssh2';
 import { makeTemporaryFolder, removeFolder } from '../temporary.ts';
+import { generateKeyPair } from './key-pair.ts';
 import type { Door, SshdRequest, StartedSshd } from './sshd.ts';
 
 export const opensshPath = '/usr/sbin/sshd';
@@ -27,7 +28,7 @@ interface Server {
 
 export async function startOpenssh(request: SshdRequest): Promise<StartedSshd> {
   if (process.getuid?.() === 0) mkdirSync('/run/sshd', { recursive: true, mode: 0o755 }); // Privilege separation.
-  const hostKeys = [ssh2.utils.generateKeyPairSync('ed25519'), ssh2.utils.generateKeyPairSync('ecdsa', { bits: 256 })];
+  const hostKeys = [generateKeyPair(), ssh2.utils.generateKeyPairSync('ecdsa', { bits: 256 })];
   const servers: Server[] = [];
   const stop = async () => void (await Promise.all(servers.map((server) => server.stop())));
   try {
