@@ -28,7 +28,9 @@ export async function endOnce(bench: Bench, { doing, ending }: Case): Promise<nu
   // script(1) owns the terminal in which ssh runs; with its death the kernel hangs up.
   const ssh =
     ending === 'terminal closed'
-      ? bench.start('script', ['-qec', ['ssh', ...command].join(' '), '/dev/null'], { input: 'open' })
+      ? bench.start('script', ['-qec', ['ssh', ...command].map((word) => `'${word}'`).join(' '), '/dev/null'], {
+          input: 'open',
+        })
       : bench.start('ssh', command, { input: 'open' });
   await until(`ssh talks (${ssh.stderr()})`, () => ssh.stdout().includes('started'), 20_000);
   if (ending !== 'exit' && bench.proxies().length !== 1) {

@@ -1,13 +1,12 @@
 // What the end-to-end tests stand on: a simulated region with a real sshd behind one instance and one hybrid node, a
 // folder with everything ssh asks for, and processes that end in time. The program under test is dist/keyhole as it was
 // built, started by ssh or by hand; nothing of src runs here. Every wait is for a condition and has a bound.
-import { type ChildProcessByStdio, spawn } from 'node:child_process';
+import { type ChildProcessByStdio, execFileSync, spawn } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
-import ssh2 from 'ssh2';
 import type { Test } from 'tap';
 import type { NodeOptions, RegionOptions } from '../region/options.ts';
 import { type Region, startRegion } from '../region/region.ts';
@@ -161,8 +160,9 @@ export async function openBench(t: Test, options: BenchOptions = {}): Promise<Be
   // Not t.testdir: paths of sockets must be short.
   const folder = mkdtempSync(join(tmpdir(), 'keyhole-e2e-'));
   t.teardown(() => rmSync(folder, { recursive: true, force: true }));
-  const key = ssh2.utils.generateKeyPairSync('ed25519');
-  const sshd = await startSshd({ authorizedKeys: [key.public] });
+  const identity = join(folder, 'identity');
+  execFileSync('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-C', '', '-f', identity]);
+  const sshd = await startSshd({ authorizedKeys: [readFileSync(`${identity}.pub`, 'utf8').trim()] });
   t.teardown(() => sshd.stop());
   const ports = { 22: { host: sshd.host, port: sshd.port }, ...options.node?.ports };
   const region = await startRegion({
@@ -172,7 +172,6 @@ export async function openBench(t: Test, options: BenchOptions = {}): Promise<Be
   t.teardown(() => region.stop());
   const bench = new Bench(region, sshd, folder, options.env ?? {});
   t.teardown(() => bench.killAll());
-  writeFileSync(bench.path('identity'), key.private, { mode: 0o600 });
   const knownHosts = sshd.hostKeys.map((hostKey) => `${instanceId},${nodeId} ${hostKey}\n`).join('');
   writeFileSync(bench.path('known_hosts'), knownHosts);
   writeFileSync(bench.config, sshConfig(bench));

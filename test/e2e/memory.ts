@@ -3,7 +3,6 @@
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { createReadStream } from 'node:fs';
-import type { Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Test } from 'tap';
 import { type Bench, instanceId, openBench, type Running, residentMegabytes, until } from './fixture.ts';
@@ -21,9 +20,13 @@ function digest(bytes: Iterable<Buffer>): string {
   return hash.digest('hex');
 }
 
-/** Bytes that come in blocks, one of which differs from the next by its first byte. */
+/** A block that differs from others by its first byte. */
+function numbered(number: number): Buffer {
+  return Buffer.concat([Buffer.of(number), block.subarray(1)]);
+}
+
 function* blocks(count: number): Generator<Buffer> {
-  for (let at = 0; at < count; at += 1) yield Buffer.concat([Buffer.of(at), block.subarray(1)]);
+  for (let number = 0; number < count; number += 1) yield numbered(number);
 }
 
 /** The peak so far, and a check that the process is still there to be asked. */
@@ -77,29 +80,32 @@ export async function stoppedSshd(t: Test, stopMs: number): Promise<Outcome> {
 }
 
 /**
- * The reader of stdout stops, and the source has no window: keyhole holds 16 MiB, then leaves the gateway and comes back
- * with its reader. The stop is as long as that takes, and then `stopMs`.
+ * The reader of stdout stops, and the source has no window: keyhole holds some MiB, then leaves the gateway and comes back
+ * with its reader. The stop is as long as that takes, and then `stopMs`; what the source says then is two blocks more.
  */
 export async function stoppedReader(t: Test, stopMs: number): Promise<Outcome> {
-  const count = 24;
-  const source = await startRaw(t, (socket) => void feed(socket, count));
+  let left = false;
+  let count = 0;
+  const source = await startRaw(t, async (socket) => {
+    for (let last = Infinity; count < last; count += 1) {
+      if (!socket.write(numbered(count))) await once(socket, 'drain');
+      if (left && last === Infinity) last = count + 3;
+    }
+    socket.end();
+  });
   const bench = await openBench(t, { node: { ports: { 19: source }, agent: { readIntervalMs: 1 } } });
   const proxy = bench.startProxy([instanceId, '19'], { input: 'open', timeoutMs });
   await until('the download runs', () => proxy.stdout().length > 1_000_000);
   proxy.child.stdout.pause();
   const [session] = bench.region.sessions;
   await until('keyhole has left the gateway', () => session?.connected === false, 60_000);
+  left = true;
   await delay(stopMs);
   const peakMegabytes = peak(bench);
   proxy.child.stdout.resume();
   const { status, stdout } = await proxy.exit;
   await bench.gone();
   return { peakMegabytes, intact: status === 0 && digest([stdout]) === digest(blocks(count)) };
-}
-
-async function feed(socket: Socket, count: number): Promise<void> {
-  for (const part of blocks(count)) if (!socket.write(part)) await once(socket, 'drain');
-  socket.end();
 }
 
 /** A service without a window stops reading an upload. */
