@@ -16,6 +16,10 @@ export class Arns {
       : this.#make('ec2', account, `instance/${instanceId}`);
   }
 
+  endpoint(endpointId: string, account: string): string {
+    return this.#make('ec2', account, `instance-connect-endpoint/${endpointId}`);
+  }
+
   document(document: SessionDocument, account: string): string {
     return this.#make('ssm', document.ownedByAws === true ? '' : account, `document/${document.name}`);
   }

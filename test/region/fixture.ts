@@ -202,7 +202,7 @@ function textOf(message: Buffer): string {
   return /^[a-z_]+$/.test(type) ? type : message.toString('latin1');
 }
 
-class NodeSha256 {
+export class NodeSha256 {
   readonly #hash;
 
   constructor(secret?: string | Uint8Array | ArrayBuffer | ArrayBufferView) {

@@ -1,51 +1,53 @@
-// Who calls and what they may: access keys, their principals, and the part of IAM's evaluation that matters here
-// (action and resource globs, conditions; an explicit deny wins). Messages are IAM's.
-import { type Conditions, conditionsHold, glob, type RequestContext } from './conditions.ts';
+// Who calls and what they may: access keys, their principals, and the policies these carry (iam/policy.ts). Messages are
+// IAM's.
 import { ServiceError } from './errors.ts';
+import type { Context } from './iam/conditions.ts';
+import { checkPolicy, type Decision, decide, type PolicyDocument } from './iam/policy.ts';
 import { type AccessKeyOptions, type Denial, defaults } from './options.ts';
 import type { SigningKey } from './sigv4.ts';
 
-export interface Statement {
-  effect: 'Allow' | 'Deny';
-  /** Globs, e.g. `ssm:*`. */
-  actions: string[];
-  /** Globs over ARNs. */
-  resources: string[];
-  /** Default: none. */
-  conditions?: Conditions;
-}
+/** What is asked of IAM; a bare name has no condition keys of its own. */
+export type Access = string | { action: string; conditions: Context };
 
-/** What is asked of IAM; a bare name has no condition keys. */
-export type Access = string | { action: string; conditions: RequestContext };
+/** A bare ARN has no tags; `*` stands for the lack of a resource. */
+export type Resource = string | { arn: string; tags: Record<string, string> };
+
+/** Where a request comes from. */
+export interface Origin {
+  sourceIp: string;
+  /** Over TLS. */
+  secure: boolean;
+}
 
 export interface Principal extends SigningKey {
   account: string;
   arn: string;
   /** What session ids begin with: the IAM user's or the role session's name. */
   sessionName: string;
-  policy: Statement[];
+  /** `aws:userid`: an IAM user's is `AIDA…`, an assumed role's `AROA…:SESSION`. */
+  userId: string;
+  /** Undefined: everything is allowed. */
+  policies: PolicyDocument[] | undefined;
 }
-
-const everything: Statement = { effect: 'Allow', actions: ['*'], resources: ['*'] };
 
 export class Identities {
   /** Changeable while the region runs. */
   readonly denials: Denial[];
   readonly #keys = new Map<string, Principal>();
-  readonly #account: string;
-  readonly #partition: string;
+  readonly #of: { account: string; partition: string; region: string };
 
-  constructor(keys: AccessKeyOptions[], denials: Denial[], account: string, partition: string) {
+  constructor(keys: AccessKeyOptions[], denials: Denial[], of: { account: string; partition: string; region: string }) {
     this.denials = [...denials];
-    this.#account = account;
-    this.#partition = partition;
+    this.#of = of;
     for (const key of keys) this.add(key);
   }
 
-  /** Adds a key, or replaces the one of the same id. */
+  /** Adds a key, or replaces the one of the same id. Throws for a policy that IAM would not take. */
   add(key: AccessKeyOptions): Principal {
-    const account = key.account ?? this.#account;
-    const arn = key.arn ?? `arn:${this.#partition}:iam::${account}:user/alice`;
+    const account = key.account ?? this.#of.account;
+    const arn = key.arn ?? `arn:${this.#of.partition}:iam::${account}:user/alice`;
+    const sessionName = arn.slice(arn.lastIndexOf('/') + 1);
+    for (const policy of key.policies ?? []) checkPolicy(policy);
     const principal: Principal = {
       accessKeyId: key.accessKeyId,
       secretAccessKey: key.secretAccessKey,
@@ -53,8 +55,9 @@ export class Identities {
       expiresAt: key.expiresAt,
       account,
       arn,
-      sessionName: arn.slice(arn.lastIndexOf('/') + 1),
-      policy: key.policy ?? [everything],
+      sessionName,
+      userId: isRoleSession(arn) ? `AROASIMULATEDREGION1:${sessionName}` : 'AIDASIMULATEDREGION1',
+      policies: key.policies,
     };
     this.#keys.set(key.accessKeyId, principal);
     return principal;
@@ -69,6 +72,14 @@ export class Identities {
     }
   }
 
+  /** From now on the key's owner may do what these allow and nothing else; undefined: everything. */
+  setPolicies(accessKeyId: string, policies: PolicyDocument[] | undefined): void {
+    const principal = this.#keys.get(accessKeyId);
+    if (principal === undefined) throw new Error(`there is no key ${accessKeyId}`);
+    for (const policy of policies ?? []) checkPolicy(policy);
+    principal.policies = policies;
+  }
+
   remove(accessKeyId: string): void {
     this.#keys.delete(accessKeyId);
   }
@@ -77,13 +88,23 @@ export class Identities {
     return this.#keys.get(accessKeyId);
   }
 
+  /** Whether the principal may do this on every resource. */
+  allows(principal: Principal, origin: Origin, access: Access, ...resources: Resource[]): boolean {
+    return resources.every((resource) => this.#decide(principal, origin, access, resource) === 'allowed');
+  }
+
   /** Throws AccessDeniedException in IAM's words unless the principal may do this on every resource. */
-  authorize(principal: Principal, access: Access, ...resources: string[]): void {
-    const { action, conditions } = typeof access === 'string' ? { action: access, conditions: {} } : access;
+  authorize(principal: Principal, origin: Origin, access: Access, ...resources: Resource[]): void {
+    const action = typeof access === 'string' ? access : access.action;
     for (const resource of resources) {
-      const because = this.#refusal(principal, action, resource, conditions);
-      if (because === undefined) continue;
-      const on = resource === '*' ? '' : ` on resource: ${resource}`; // `*` is an action without resources.
+      const decision = this.#decide(principal, origin, access, resource);
+      if (decision === 'allowed') continue;
+      const arn = typeof resource === 'string' ? resource : resource.arn;
+      const on = arn === '*' ? '' : ` on resource: ${arn}`;
+      const because =
+        decision === 'denied explicitly'
+          ? 'with an explicit deny in an identity-based policy'
+          : `because no identity-based policy allows the ${action} action`;
       throw new ServiceError(
         'AccessDeniedException',
         `User: ${principal.arn} is not authorized to perform: ${action}${on} ${because}`,
@@ -91,32 +112,56 @@ export class Identities {
     }
   }
 
-  #refusal(principal: Principal, action: string, resource: string, context: RequestContext): string | undefined {
-    const matching = principal.policy.filter((statement) => covers(statement, action, resource, context));
-    const denied =
-      this.denials.some((denial) => denies(denial, action, resource, context)) ||
-      matching.some((statement) => statement.effect === 'Deny');
-    if (denied) return 'with an explicit deny in an identity-based policy';
-    if (matching.length === 0) return `because no identity-based policy allows the ${action} action`;
-    return undefined;
+  #decide(principal: Principal, origin: Origin, access: Access, resource: Resource): Decision {
+    const { action, conditions } = typeof access === 'string' ? { action: access, conditions: {} } : access;
+    const { arn, tags } = typeof resource === 'string' ? { arn: resource, tags: {} } : resource;
+    const request = {
+      action,
+      resource: arn,
+      context: { ...this.#globalKeys(principal, origin), ...tagKeys(action, tags), ...conditions },
+    };
+    const denials: PolicyDocument = { Version: '2012-10-17', Statement: this.denials.map(toStatement) };
+    return decide([denials, ...(principal.policies ?? [everything])], request);
+  }
+
+  #globalKeys({ arn, account, userId, sessionName }: Principal, { sourceIp, secure }: Origin): Context {
+    const isRole = isRoleSession(arn);
+    return {
+      'aws:PrincipalAccount': account,
+      'aws:PrincipalArn': arn.replace(/:sts:(.*):assumed-role\/([^/]+)\/.*$/, ':iam:$1:role/$2'),
+      'aws:PrincipalType': isRole ? 'AssumedRole' : 'User',
+      'aws:userid': userId,
+      ...(isRole ? {} : { 'aws:username': sessionName }),
+      'aws:SourceIp': sourceIp,
+      'aws:SecureTransport': String(secure),
+      'aws:RequestedRegion': this.#of.region,
+    };
   }
 }
 
 /** The keys a region has when nobody names any. */
 export const defaultAccessKeys: AccessKeyOptions[] = [defaults.accessKey];
 
-function denies(denial: Denial, action: string, resource: string, context: RequestContext): boolean {
-  return (
-    glob(denial.action, action) &&
-    glob(denial.resource ?? '*', resource) &&
-    conditionsHold(denial.conditions ?? {}, context)
+const everything: PolicyDocument = {
+  Version: '2012-10-17',
+  Statement: { Effect: 'Allow', Action: '*', Resource: '*' },
+};
+
+function toStatement({ action, resource = '*', conditions = {} }: Denial) {
+  return { Effect: 'Deny' as const, Action: action, Resource: resource, Condition: conditions };
+}
+
+/** A resource's tags as the service authorization reference names them: `ssm:resourceTag/KEY`, `ec2:ResourceTag/KEY`. */
+function tagKeys(action: string, tags: Record<string, string>): Context {
+  const own = action.startsWith('ssm:') ? 'ssm:resourceTag' : 'ec2:ResourceTag';
+  return Object.fromEntries(
+    Object.entries(tags).flatMap(([key, value]) => [
+      [`aws:ResourceTag/${key}`, value],
+      [`${own}/${key}`, value],
+    ]),
   );
 }
 
-function covers(statement: Statement, action: string, resource: string, context: RequestContext): boolean {
-  return (
-    statement.actions.some((pattern) => glob(pattern, action)) &&
-    statement.resources.some((pattern) => glob(pattern, resource)) &&
-    conditionsHold(statement.conditions ?? {}, context)
-  );
+function isRoleSession(arn: string): boolean {
+  return arn.includes(':assumed-role/');
 }

@@ -4,10 +4,11 @@
 import type { Clock } from '../../src/clock.ts';
 import type { Log } from '../../src/log.ts';
 import type { AgentLeg, AgentSessionOptions } from './agent/agent.ts';
-import type { Conditions } from './conditions.ts';
 import type { DocumentDefinition } from './documents.ts';
+import type { EndpointOptions } from './eice/endpoint.ts';
 import type { FaultSettings } from './gateway/faults.ts';
-import type { Statement } from './identity.ts';
+import type { ConditionBlock } from './iam/conditions.ts';
+import type { PolicyDocument } from './iam/policy.ts';
 import type { KeyPushSettings } from './key-pushes.ts';
 
 export interface RegionOptions {
@@ -17,9 +18,11 @@ export interface RegionOptions {
   account?: string;
   /** Default: one lasting key of the IAM user `alice`. The first is the one in `Region.env`. */
   accessKeys?: AccessKeyOptions[];
-  /** Denied whatever a key's own policy says. */
+  /** Denied whatever a key's own policies say. */
   denials?: Denial[];
   nodes?: NodeOptions[];
+  /** EC2 Instance Connect Endpoints; default none. */
+  endpoints?: EndpointOptions[];
   /** Session documents besides AWS's own, by name. */
   documents?: Record<string, DocumentDefinition>;
   /** Calls per second, per account and action, that differ from AWS's defaults. */
@@ -36,6 +39,9 @@ export interface RegionOptions {
   sessions?: SessionOptions;
   keyPushes?: Partial<KeyPushSettings>;
   gateway?: GatewayOptions;
+  eice?: Partial<EiceSettings>;
+  /** What the services see as every caller's address; default: the connection's. */
+  sourceIp?: string;
   /** Seeds every random choice of the faults. */
   seed?: number;
   faults?: FaultSettings;
@@ -53,16 +59,16 @@ export interface AccessKeyOptions {
   account?: string;
   /** Whose key it is: an IAM user's or an assumed role's ARN; default the user `alice`. */
   arn?: string;
-  /** Default: everything allowed. */
-  policy?: Statement[];
+  /** What its owner may do, and nothing else; default: everything. */
+  policies?: PolicyDocument[];
 }
 
 export interface Denial {
   action: string;
-  /** Glob over ARNs; default `*`. */
+  /** Pattern of ARNs; default `*`. */
   resource?: string;
   /** Default: none. */
-  conditions?: Conditions;
+  conditions?: ConditionBlock;
 }
 
 export interface NodeOptions {
@@ -130,6 +136,21 @@ export interface GatewayOptions {
   channelClosedHeader?: 112 | 116;
 }
 
+export interface EiceSettings {
+  /** Until a target that does not answer counts as unreachable; default 10 s. */
+  connectTimeoutMs: number;
+  /** Between the service's pings; default: it sends none. */
+  pingIntervalMs: number | undefined;
+  /** A larger message closes the tunnel with 1009; default 65,536. */
+  maxFrameBytes: number;
+  /** How a tunnel is closed whose target cannot be reached; the code is not known but for not being 1000. */
+  unreachable: { code: number; reason: string };
+  /** How it is closed when its time is over; neither is known. */
+  expired: { code: number; reason: string };
+  /** How it is closed when the target resets the connection; neither is known. */
+  lost: { code: number; reason: string };
+}
+
 export type StartAgent = (options: AgentSessionOptions) => AgentLeg;
 
 export const defaults = {
@@ -166,6 +187,14 @@ export const defaults = {
     awayMessages: 64,
     channelClosedHeader: 112 as 112 | 116,
   },
+  eice: {
+    connectTimeoutMs: 10_000,
+    pingIntervalMs: undefined,
+    maxFrameBytes: 65_536,
+    unreachable: { code: 1011, reason: 'Unable to connect to target' },
+    expired: { code: 1008, reason: 'Maximum tunnel duration reached' },
+    lost: { code: 1011, reason: 'Connection to target lost' },
+  } as EiceSettings,
 };
 
 export type SessionSettings = typeof defaults.sessions;

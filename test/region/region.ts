@@ -1,6 +1,6 @@
-// The simulated AWS region, in this process: one server on loopback with the APIs and the message gateway of one
-// region (protocol.md sections 1 and 2), strict where AWS is, in front of the agents of its nodes. Clients reach it by
-// AWS's ordinary settings alone, see `Region.env`.
+// The simulated AWS region, in this process: one server on loopback with the APIs, the message gateway and the EC2
+// Instance Connect Endpoints of one region (protocol.md sections 1, 2 and 9), strict where AWS is, in front of its nodes
+// and their agents. Clients reach it by AWS's ordinary settings alone, see `Region.env`.
 import { writeFile } from 'node:fs/promises';
 import http from 'node:http';
 import https from 'node:https';
@@ -16,11 +16,15 @@ import type { RequestRecord } from './api/service.ts';
 import { ssmService } from './api/ssm.ts';
 import { stsService } from './api/sts.ts';
 import { createServerCertificate, type ServerCertificate } from './certificate.ts';
+import { type Endpoint, nameEndpoint } from './eice/endpoint.ts';
+import { EiceFront } from './eice/front.ts';
+import type { EiceFaults } from './eice/tunnel.ts';
+import type { TunnelRecord } from './eice/tunnel-record.ts';
 import { type AgentCut, type Cut, Faults } from './gateway/faults.ts';
 import { Gateway } from './gateway/gateway.ts';
 import type { Identities } from './identity.ts';
 import type { KeyPush } from './key-pushes.ts';
-import { defaults, type GatewaySettings, type RegionOptions } from './options.ts';
+import { defaults, type EiceSettings, type GatewaySettings, type RegionOptions } from './options.ts';
 import type { Quotas } from './quota.ts';
 import type { Session } from './sessions.ts';
 import type { SigningKey } from './sigv4.ts';
@@ -42,18 +46,29 @@ export interface Region {
   /** Every key that SendSSHPublicKey took since the start, oldest first. */
   readonly pushes: KeyPush[];
   readonly nodes: Map<string, ManagedNode>;
+  readonly endpoints: Map<string, Endpoint>;
+  /** Every tunnel of theirs since the start, oldest first. */
+  readonly tunnels: TunnelRecord[];
   readonly identities: Identities;
   readonly quotas: Quotas;
   /** The gateway's settings in use; changes hold for the next leg. */
   readonly gateway: GatewaySettings;
+  /** The same of the endpoints, but for the frames' size. */
+  readonly eice: EiceSettings;
   /** Between the legs of every session. */
   readonly faults: Faults;
+  /** Between the two ends of every tunnel. */
+  readonly eiceFaults: EiceFaults;
   /** In place of the APIs' own answers. */
   readonly apiFaults: ApiFaults;
   /** Moves the service's clock against the machine's. */
   setClockOffset(ms: number): void;
+  /** What the services take every caller's address for; undefined: the connection's. */
+  setSourceIp(address: string | undefined): void;
   /** Cuts the client's leg of one session, or of all. */
   cut(cut: Cut, sessionId?: string): void;
+  /** Cuts the client's side of one tunnel, or of all. */
+  cutTunnel(cut: Cut, tunnelId?: string): void;
   /** Cuts the agent's leg of one session, or of all. */
   cutAgent(cut?: AgentCut, sessionId?: string): void;
   /** The next `times` OpenDataChannel are refused for their token. */
@@ -80,6 +95,16 @@ export async function startRegion(options: RegionOptions = {}): Promise<Region> 
     startAgent: options.startAgent ?? startAgentSession,
     requests,
   });
+  const eiceFaults = new Faults();
+  const eiceSettings = { ...defaults.eice, ...options.eice };
+  const eice = new EiceFront({
+    state,
+    settings: eiceSettings,
+    faults: eiceFaults,
+    apiFaults,
+    seed: options.seed ?? 1,
+    requests,
+  });
   const services = [ssmService(state), instanceConnectService(state), ec2Service(state), stsService()];
   const front = new ApiFront(state, services, apiFaults, requests);
 
@@ -95,14 +120,17 @@ export async function startRegion(options: RegionOptions = {}): Promise<Region> 
   server.on('upgrade', (request, socket, head) => {
     // Over TLS this is another object than the connection.
     const connection = [...sockets].find(({ remotePort }) => remotePort === (socket as Socket).remotePort);
-    if (connection !== undefined) gateway.upgrade(request, socket, head, connection);
+    const taker = eice.takes(request) ? eice : gateway;
+    if (connection !== undefined) taker.upgrade(request, socket, head, connection);
   });
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
     server.listen(options.port ?? 0, '127.0.0.1', resolve);
   });
 
-  const authority = `127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const { port } = server.address() as AddressInfo;
+  const authority = `127.0.0.1:${port}`;
+  for (const endpoint of state.endpoints.values()) nameEndpoint(endpoint, port);
   const secure = certificate === undefined ? '' : 's';
   connectParts(state, gateway, `ws${secure}://${authority}`, options.streamUrl);
   const folder = certificate === undefined ? undefined : makeTemporaryFolder('ca');
@@ -120,20 +148,29 @@ export async function startRegion(options: RegionOptions = {}): Promise<Region> 
     requests,
     pushes: state.pushes.all,
     nodes: state.nodes,
+    endpoints: state.endpoints,
+    tunnels: eice.records,
     identities: state.identities,
     quotas: state.quotas,
     gateway: settings,
+    eice: eiceSettings,
     faults,
+    eiceFaults,
     apiFaults,
     setClockOffset(ms) {
       clockOffsetMs = ms;
     },
+    setSourceIp(address) {
+      state.sourceIp = address;
+    },
     cut: (cut, sessionId) => gateway.cut(cut, sessionId),
+    cutTunnel: (cut, tunnelId) => eice.cut(cut, tunnelId),
     cutAgent: (cut = {}, sessionId) => gateway.cutAgent(cut, sessionId),
     refuseTokens: (times) => state.sessions.refuseTokens(times),
     envFor: (accessKeyId) => withCredentials(env, state.identities.find(accessKeyId)),
     async stop() {
       gateway.stop();
+      eice.stop();
       state.pushes.stop();
       const closed = new Promise((resolve) => server.close(resolve));
       for (const socket of sockets) socket.destroy();

@@ -43,6 +43,7 @@ interface Signature {
 
 const algorithm = 'AWS4-HMAC-SHA256';
 const headerLifetimeMs = 5 * 60_000;
+const maxExpiresSeconds = 7 * 24 * 3600;
 
 /** Whether the request carries a signature of either form. */
 export function isSigned(request: SignedRequest): boolean {
@@ -135,6 +136,9 @@ function readPresigned(query: Map<string, string>): Signature {
   }
   if (query.get('X-Amz-Algorithm') !== algorithm) throw incomplete("Unsupported 'X-Amz-Algorithm'.");
   const expires = query.get('X-Amz-Expires');
+  if (expires !== undefined && !(/^\d{1,6}$/.test(expires) && Number(expires) <= maxExpiresSeconds)) {
+    throw incomplete('X-Amz-Expires must be a number of seconds, at most 604800');
+  }
   return {
     ...splitCredential(query.get('X-Amz-Credential')!),
     date: query.get('X-Amz-Date')!,

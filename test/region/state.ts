@@ -1,8 +1,10 @@
 // What a region knows, in one place, for its services and its gateway.
+import type { IncomingMessage } from 'node:http';
 import type { Clock } from '../../src/clock.ts';
 import { Arns } from './arn.ts';
 import { Documents } from './documents.ts';
-import { defaultAccessKeys, Identities } from './identity.ts';
+import { completeEndpoint, type Endpoint } from './eice/endpoint.ts';
+import { defaultAccessKeys, Identities, type Origin } from './identity.ts';
 import { KeyPushes } from './key-pushes.ts';
 import { defaults, type InstanceState, type NodeOptions, type RegionOptions } from './options.ts';
 import { Quotas } from './quota.ts';
@@ -31,8 +33,11 @@ export interface RegionState {
   quotas: Quotas;
   documents: Documents;
   nodes: Map<string, ManagedNode>;
+  endpoints: Map<string, Endpoint>;
   sessions: SessionTable;
   pushes: KeyPushes;
+  /** What callers' addresses are taken for; undefined: their connection's. */
+  sourceIp: string | undefined;
   /** The URL at which a session's data channel is opened now. */
   streamUrl(session: Session): string;
   /** A session was started: the node's agent opens its leg. */
@@ -50,17 +55,33 @@ export function createState(options: RegionOptions, clock: Clock, serviceTime: (
     serviceTime,
     startedAt: serviceTime(),
     arn,
-    identities: new Identities(options.accessKeys ?? defaultAccessKeys, options.denials ?? [], account, arn.partition),
+    identities: new Identities(options.accessKeys ?? defaultAccessKeys, options.denials ?? [], {
+      account,
+      partition: arn.partition,
+      region,
+    }),
     quotas: new Quotas({ ...defaults.quotas, ...options.quotas }, clock),
     documents: new Documents(options.documents ?? {}),
     nodes: new Map(
       (options.nodes ?? []).map((node, at) => [node.instanceId, completeNode(node, at, { account, region })]),
     ),
+    endpoints: new Map(
+      (options.endpoints ?? []).map((endpoint) => [
+        endpoint.endpointId,
+        completeEndpoint(endpoint, { account, region }),
+      ]),
+    ),
     sessions: new SessionTable(clock, serviceTime, { ...defaults.sessions, ...options.sessions }),
     pushes: new KeyPushes(clock, options.keyPushes),
+    sourceIp: options.sourceIp,
     streamUrl: () => '',
     onSession: () => {},
   };
+}
+
+/** Where IAM sees a request come from. */
+export function originOf(state: RegionState, { socket }: IncomingMessage): Origin {
+  return { sourceIp: state.sourceIp ?? socket.remoteAddress ?? '', secure: 'encrypted' in socket };
 }
 
 function completeNode(node: NodeOptions, at: number, of: { account: string; region: string }): ManagedNode {

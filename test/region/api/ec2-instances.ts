@@ -1,7 +1,7 @@
 // EC2's DescribeInstances: the region's `i-*` nodes, with what a tunnel is chosen by (state, addresses, VPC, subnet,
 // tags). Names and constraints: EC2's API reference.
-import { glob } from '../conditions.ts';
 import { ServiceError } from '../errors.ts';
+import { glob } from '../iam/pattern.ts';
 import type { InstanceState } from '../options.ts';
 import type { ManagedNode, RegionState } from '../state.ts';
 import { page } from './pages.ts';
@@ -56,8 +56,8 @@ export function describeInstances(state: RegionState): Operation {
         NextToken: { type: 'string' },
       },
     },
-    run({ principal, input }: Call) {
-      state.identities.authorize(principal, 'ec2:DescribeInstances', '*');
+    run({ principal, input, authorize }: Call) {
+      authorize('ec2:DescribeInstances', '*');
       const { InstanceId: ids, Filter: filters = [], MaxResults, NextToken } = input as Input;
       if (ids !== undefined && MaxResults !== undefined) {
         throw new ServiceError(

@@ -1,5 +1,6 @@
 // EC2 (query protocol, version 2016-11-15), as far as keyhole asks it. Each operation has a file of its own.
 import type { RegionState } from '../state.ts';
+import { describeInstanceConnectEndpoints } from './ec2-endpoints.ts';
 import { describeInstances } from './ec2-instances.ts';
 import { type QueryDialect, queryWire } from './query-wire.ts';
 import type { Service } from './service.ts';
@@ -37,6 +38,9 @@ export function ec2Service(state: RegionState): Service {
   return {
     signingName: 'ec2',
     wire: queryWire(dialect),
-    operations: { DescribeInstances: describeInstances(state) },
+    operations: {
+      DescribeInstances: describeInstances(state),
+      DescribeInstanceConnectEndpoints: describeInstanceConnectEndpoints(state),
+    },
   };
 }

@@ -4,7 +4,7 @@ import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { ServiceError } from '../errors.ts';
 import { verifySignature } from '../sigv4.ts';
-import type { RegionState } from '../state.ts';
+import { originOf, type RegionState } from '../state.ts';
 import type { ApiFaults } from './faults.ts';
 import { refuseAsJson } from './json-wire.ts';
 import type { Operation, RequestRecord, Service } from './service.ts';
@@ -89,7 +89,15 @@ export class ApiFront {
     this.#faults.check(action);
     this.#state.quotas.take(principal.account, action, service.throttledMessage);
     validate(input, operation.input);
-    return operation.run({ principal, input, requestId: record.requestId });
+    const { identities } = this.#state;
+    const origin = originOf(this.#state, request);
+    return operation.run({
+      principal,
+      input,
+      requestId: record.requestId,
+      authorize: (...asked) => identities.authorize(principal, origin, ...asked),
+      allows: (...asked) => identities.allows(principal, origin, ...asked),
+    });
   }
 
   #write(response: ServerResponse, record: RequestRecord, { contentType, body }: Answer): void {

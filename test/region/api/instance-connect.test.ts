@@ -119,12 +119,14 @@ t.test('a policy may depend on the user', async (t) => {
       {
         accessKeyId: 'AKID',
         secretAccessKey: 's',
-        policy: [
+        policies: [
           {
-            effect: 'Allow',
-            actions: ['ec2-instance-connect:SendSSHPublicKey'],
-            resources: ['arn:aws:ec2:eu-west-1:111122223333:instance/*'],
-            conditions: { StringEquals: { 'ec2:osuser': ['ec2-user', 'ubuntu'] } },
+            Statement: {
+              Effect: 'Allow',
+              Action: 'ec2-instance-connect:SendSSHPublicKey',
+              Resource: 'arn:aws:ec2:eu-west-1:111122223333:instance/*',
+              Condition: { StringEquals: { 'ec2:osuser': ['ec2-user', 'ubuntu'] } },
+            },
           },
         ],
       },

@@ -29,16 +29,14 @@ const keyTypes =
 const minRsaBits = 2048;
 
 export function instanceConnectService(state: RegionState): Service {
-  function send({ principal, input, requestId }: Call): object {
+  function send({ principal, input, requestId, authorize }: Call): object {
     const { InstanceId: instanceId, InstanceOSUser: user, SSHPublicKey } = input as Record<string, string>;
-    const resource = state.arn.node(instanceId!, principal.account);
-    state.identities.authorize(
-      principal,
+    const node = state.nodes.get(instanceId!);
+    authorize(
       { action: 'ec2-instance-connect:SendSSHPublicKey', conditions: { 'ec2:osuser': user! } },
-      resource,
+      { arn: state.arn.node(instanceId!, principal.account), tags: node?.tags ?? {} },
     );
     const publicKey = readPublicKey(SSHPublicKey!);
-    const node = state.nodes.get(instanceId!);
     if (node === undefined || node.account !== principal.account) {
       throw new ServiceError('EC2InstanceNotFoundException', `Instance ${instanceId} not found.`);
     }

@@ -1,6 +1,6 @@
 // What an AWS API looks like from the region's front: a name to sign for, a protocol, and operations. A further service
 // is a further folder entry that makes one of these.
-import type { Principal } from '../identity.ts';
+import type { Access, Principal, Resource } from '../identity.ts';
 import type { Structure } from './shape.ts';
 import type { Wire } from './wire.ts';
 
@@ -9,6 +9,10 @@ export interface Call {
   /** Fits the operation's `input`. */
   input: Record<string, unknown>;
   requestId: string;
+  /** Throws AccessDeniedException unless the caller may do this on every one of the resources. */
+  authorize(access: Access, ...resources: Resource[]): void;
+  /** The same as a question. */
+  allows(access: Access, ...resources: Resource[]): boolean;
 }
 
 export interface Operation {

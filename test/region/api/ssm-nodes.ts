@@ -49,8 +49,8 @@ export function describeInstanceInformation(state: RegionState): Operation {
         NextToken: { type: 'string' },
       },
     },
-    run({ principal, input }: Call) {
-      state.identities.authorize(principal, 'ssm:DescribeInstanceInformation', state.arn.any(principal.account));
+    run({ principal, input, authorize }: Call) {
+      authorize('ssm:DescribeInstanceInformation', state.arn.any(principal.account));
       const filters = readFilters(input);
       const found = [...state.nodes.values()]
         .filter((node) => node.account === principal.account)

@@ -36,8 +36,8 @@ export function describeSessions(state: RegionState): Operation {
         },
       },
     },
-    run({ principal, input }: Call) {
-      state.identities.authorize(principal, 'ssm:DescribeSessions', state.arn.any(principal.account));
+    run({ principal, input, authorize }: Call) {
+      authorize('ssm:DescribeSessions', state.arn.any(principal.account));
       const filters = (input.Filters ?? []) as Filter[];
       const found = state.sessions.all
         .filter((session) => session.owner.account === principal.account)

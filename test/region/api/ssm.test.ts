@@ -97,9 +97,9 @@ t.test('StartSession needs the permission on the instance and on the document', 
 });
 
 t.test('a key may do what its policy allows and nothing else', async (t) => {
-  const statement = { effect: 'Allow' as const, actions: ['ssm:StartSession'], resources: ['*'] };
+  const Statement = { Effect: 'Allow' as const, Action: 'ssm:StartSession', Resource: '*' };
   const { ssm } = await startStand(t, {
-    accessKeys: [{ accessKeyId: 'AKID', secretAccessKey: 's', policy: [statement] }],
+    accessKeys: [{ accessKeyId: 'AKID', secretAccessKey: 's', policies: [{ Statement }] }],
   });
   const { SessionId } = await ssm.send(ssh);
   await t.rejects(ssm.send(new TerminateSessionCommand({ SessionId })), {

@@ -2,6 +2,7 @@
 // permissions: protocol.md section 1.
 import { resolveProperties } from '../documents.ts';
 import { ServiceError } from '../errors.ts';
+import type { Access, Principal, Resource } from '../identity.ts';
 import { connected, type RegionState } from '../state.ts';
 import { jsonWire } from './json-wire.ts';
 import type { Call, Service } from './service.ts';
@@ -36,18 +37,40 @@ interface StartSessionInput {
   Parameters?: Record<string, string[]>;
 }
 
-export function ssmService(state: RegionState): Service {
-  const { identities, sessions, documents, nodes, arn } = state;
+function startAccess(documentChecked: boolean): Access {
+  return {
+    action: 'ssm:StartSession',
+    conditions: { 'ssm:SessionDocumentAccessCheck': String(documentChecked) },
+  };
+}
 
-  function start({ principal, input }: Call): object {
+export function ssmService(state: RegionState): Service {
+  const { sessions, documents, nodes, arn } = state;
+
+  function nodeResource(target: string, { account }: Principal): Resource {
+    const node = nodes.get(target);
+    return { arn: arn.node(target, account), tags: node?.account === account ? node.tags : {} };
+  }
+
+  /** With the tags that Session Manager gives every session. */
+  function sessionResource(id: string, { account }: Principal): Resource {
+    const session = sessions.find(id);
+    const tags =
+      session?.owner.account === account
+        ? { 'aws:ssmmessages:session-id': session.owner.userId, 'aws:ssmmessages:target-id': session.target }
+        : {};
+    return { arn: arn.session(id, account), tags };
+  }
+
+  function start({ principal, input, authorize, allows }: Call): object {
     const { Target, DocumentName, Reason, Parameters } = input as unknown as StartSessionInput;
     const node = nodes.get(Target);
-    identities.authorize(principal, 'ssm:StartSession', arn.node(Target, principal.account));
+    const where = nodeResource(Target, principal);
+    // The default document is checked only where a policy asks for it by this key (protocol.md 1.1).
+    const check = DocumentName !== undefined || !allows(startAccess(false), where);
+    authorize(startAccess(check), where);
     const document = documents.find(DocumentName);
-    // Without the condition ssm:SessionDocumentAccessCheck a default document is not checked (protocol.md 1.1).
-    if (DocumentName !== undefined) {
-      identities.authorize(principal, 'ssm:StartSession', arn.document(document, principal.account));
-    }
+    if (check) authorize(startAccess(true), arn.document(document, principal.account));
     const properties = resolveProperties(document, Parameters);
     if (node === undefined || !connected(node) || node.account !== principal.account) {
       throw new ServiceError('TargetNotConnected', `${Target} is not connected.`);
@@ -59,9 +82,9 @@ export function ssmService(state: RegionState): Service {
   }
 
   /** A session that ended answers without a token: for the client it has timed out (protocol.md 1.3). */
-  function resume({ principal, input }: Call): object {
+  function resume({ principal, input, authorize }: Call): object {
     const id = input.SessionId as string;
-    identities.authorize(principal, 'ssm:ResumeSession', arn.session(id, principal.account));
+    authorize('ssm:ResumeSession', sessionResource(id, principal));
     const session = sessions.find(id);
     if (session === undefined || session.owner.account !== principal.account) {
       throw new ServiceError('DoesNotExistException', `Session ${id} does not exist.`);
@@ -73,9 +96,9 @@ export function ssmService(state: RegionState): Service {
   }
 
   /** Idempotent: an ended or unknown session is answered like one that was just ended. */
-  function terminate({ principal, input }: Call): object {
+  function terminate({ principal, input, authorize }: Call): object {
     const id = input.SessionId as string;
-    identities.authorize(principal, 'ssm:TerminateSession', arn.session(id, principal.account));
+    authorize('ssm:TerminateSession', sessionResource(id, principal));
     const session = sessions.find(id);
     if (session?.owner.account === principal.account) {
       session.end('terminated', `Session ${id} was terminated by ${principal.arn}.`);
@@ -83,9 +106,9 @@ export function ssmService(state: RegionState): Service {
     return { SessionId: id };
   }
 
-  function connectionStatus({ principal, input }: Call): object {
+  function connectionStatus({ principal, input, authorize }: Call): object {
     const Target = input.Target as string;
-    identities.authorize(principal, 'ssm:GetConnectionStatus', arn.node(Target, principal.account));
+    authorize('ssm:GetConnectionStatus', nodeResource(Target, principal));
     const node = nodes.get(Target);
     const reached = node?.account === principal.account && connected(node);
     return { Target, Status: reached ? 'connected' : 'notconnected' };

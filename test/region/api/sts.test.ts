@@ -49,7 +49,7 @@ class Sha256 {
 t.test('GetCallerIdentity says who signed', async (t) => {
   const { region } = await startStand(t, {
     accessKeys: [
-      { accessKeyId: 'AKID', secretAccessKey: 's', policy: [] },
+      { accessKeyId: 'AKID', secretAccessKey: 's', policies: [] },
       {
         accessKeyId: 'ASIA',
         secretAccessKey: 's',

@@ -36,16 +36,11 @@ export function stsService(): Service {
       GetCallerIdentity: {
         input: { type: 'structure', members: {} },
         run: ({ principal }: Call) => ({
-          UserId: userId(principal.arn, principal.sessionName),
+          UserId: principal.userId,
           Account: principal.account,
           Arn: principal.arn,
         }),
       },
     },
   };
-}
-
-/** A user's is `AIDA…`; an assumed role's `AROA…:SESSION`. */
-function userId(arn: string, sessionName: string): string {
-  return arn.includes(':assumed-role/') ? `AROASIMULATEDREGION1:${sessionName}` : 'AIDASIMULATEDREGION1';
 }

@@ -12,7 +12,7 @@ import type { Principal } from '../identity.ts';
 import type { GatewaySettings, StartAgent } from '../options.ts';
 import type { Session } from '../sessions.ts';
 import { isSigned, verifySignature } from '../sigv4.ts';
-import type { ManagedNode, RegionState } from '../state.ts';
+import { type ManagedNode, originOf, type RegionState } from '../state.ts';
 import { Channel } from './channel.ts';
 import { ClientLeg } from './client-leg.ts';
 import { type AgentCut, type Cut, type Faults, seededRandom } from './faults.ts';
@@ -125,7 +125,7 @@ export class Gateway {
     if (session === undefined) throw new ServiceError('BadRequestException', 'The session is not known.');
     if (principal !== undefined) {
       const resource = state.arn.session(sessionId, session.owner.account);
-      state.identities.authorize(principal, 'ssmmessages:OpenDataChannel', resource);
+      state.identities.authorize(principal, originOf(state, request), 'ssmmessages:OpenDataChannel', resource);
       if (principal.account !== session.owner.account) {
         throw new ServiceError('AccessDeniedException', `User: ${principal.arn} is of another account.`);
       }
