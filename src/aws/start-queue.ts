@@ -1,31 +1,31 @@
 // StartSession is allowed three times a second per account and region (protocol.md 1.1), and many connections may want one
 // at once: they wait in line here, first come first served, instead of outshouting each other at AWS.
-import { type Clock, sleep } from '../clock.ts';
+import type { Clock, Timer } from '../clock.ts';
 import { AwsError } from '../errors.ts';
+import { Quota } from './quota.ts';
 
 interface Waiting {
   /** In the order in which they came. */
   ticket: number;
-  start(): void;
+  /** @param number of the call, for the quota */
+  start(number: number): void;
 }
 
 export class StartQueue {
   readonly #clock: Clock;
   readonly #perSecond: number;
+  readonly #quota: Quota;
   readonly #random: () => number;
   readonly #line: Waiting[] = [];
-  #tokens: number;
-  #refilledAt: number;
-  #serving = false;
+  #timer: Timer | undefined;
   #lastTicket = 0;
 
   /** @param perSecond AWS's quota; as many may start at once, then one after the other */
   constructor(clock: Clock, perSecond: number, random: () => number = Math.random) {
     this.#clock = clock;
     this.#perSecond = perSecond;
+    this.#quota = new Quota(perSecond);
     this.#random = random;
-    this.#tokens = perSecond;
-    this.#refilledAt = clock.now();
   }
 
   /** How many wait. */
@@ -40,25 +40,29 @@ export class StartQueue {
   async run<T>(call: () => Promise<T>, signal?: AbortSignal): Promise<T> {
     const ticket = ++this.#lastTicket;
     for (;;) {
-      await this.#turn(ticket, signal);
+      const number = await this.#turn(ticket, signal);
+      let isThrottled = false;
       try {
         return await call();
       } catch (error) {
-        if (!(error instanceof AwsError) || error.code !== 'throttled' || signal?.aborted) throw error;
-        // Somebody else uses the same quota: what we thought was left is not.
-        this.#refill();
-        this.#tokens = Math.min(this.#tokens, -this.#random());
+        isThrottled = error instanceof AwsError && error.code === 'throttled';
+        if (!isThrottled || signal?.aborted) throw error;
+      } finally {
+        if (isThrottled) this.#quota.throttled(number, this.#clock.now(), this.#random());
+        else this.#quota.answered(number, this.#clock.now());
+        this.#serve();
       }
     }
   }
 
-  #turn(ticket: number, signal: AbortSignal | undefined): Promise<void> {
+  /** Resolves with the number of the call when it is its turn. */
+  #turn(ticket: number, signal: AbortSignal | undefined): Promise<number> {
     return new Promise((resolve, reject) => {
       const waiting: Waiting = {
         ticket,
-        start: () => {
+        start: (number) => {
           signal?.removeEventListener('abort', leave);
-          resolve();
+          resolve(number);
         },
       };
       const leave = () => {
@@ -70,30 +74,22 @@ export class StartQueue {
       this.#line.splice(behind < 0 ? this.#line.length : behind, 0, waiting);
       if (signal?.aborted) leave();
       else signal?.addEventListener('abort', leave, { once: true });
-      void this.#serve();
+      this.#serve();
     });
   }
 
-  async #serve(): Promise<void> {
-    if (this.#serving) return;
-    this.#serving = true;
-    while (this.#line.length > 0) {
-      this.#refill();
-      if (this.#tokens >= 1) {
-        this.#tokens -= 1;
-        this.#line.shift()!.start();
-      } else {
-        // Whole milliseconds: what rounding leaves of a token is not worth a turn of its own.
-        await sleep(this.#clock, Math.ceil(((1 - this.#tokens) / this.#perSecond) * 1000));
+  #serve(): void {
+    this.#timer?.cancel();
+    for (;;) {
+      const now = this.#clock.now();
+      const waitMs = this.#quota.nextAt(now) - now;
+      if (this.#line.length === 0) return;
+      if (waitMs > 0) {
+        this.#timer = this.#clock.after(waitMs, () => this.#serve());
+        return;
       }
+      this.#line.shift()!.start(this.#quota.send(now));
     }
-    this.#serving = false;
-  }
-
-  #refill(): void {
-    const now = this.#clock.now();
-    this.#tokens = Math.min(this.#perSecond, this.#tokens + ((now - this.#refilledAt) / 1000) * this.#perSecond);
-    this.#refilledAt = now;
   }
 
   #stillQueued(ahead: number): AwsError {
