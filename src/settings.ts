@@ -28,6 +28,11 @@ export const settings = {
     10_000,
     'how long the target may stay silent after the tunnel is open, before it is taken that nothing answers there',
   ),
+  transport: setting(
+    choice('auto', 'ssm', 'eice'),
+    'auto',
+    'the way to an instance: SSM, EC2 Instance Connect Endpoint, or the latter where the former refuses',
+  ),
   sshDocument: setting(
     pattern(/^[A-Za-z0-9_\-.:/]{3,128}$/, 'the name or ARN of an SSM document'),
     'AWS-StartSSHSession',
@@ -61,6 +66,24 @@ export const settings = {
     ),
     [] as readonly string[],
     'hosts, besides those of AWS, to which a session may lead (a VPC endpoint behind a name of its own)',
+  ),
+  eiceEndpointId: setting<string | undefined>(
+    pattern(/^eice-[0-9A-Za-z_]{1,64}$/, 'the id of an EC2 Instance Connect Endpoint, eice-…'),
+    undefined,
+    'EC2 Instance Connect Endpoint to go through, in place of the one found in the VPC of the instance',
+  ),
+  eiceEndpoint: setting<string | undefined>(
+    pattern(
+      /^(?:[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?$/,
+      'a host name, perhaps with a port',
+    ),
+    undefined,
+    'where that endpoint is reached, if not by the name that EC2 knows',
+  ),
+  maxTunnelDurationMs: setting(
+    duration(1_000, 3_600_000),
+    3_600_000,
+    'after which EC2 Instance Connect Endpoint ends a tunnel; a policy may ask for less',
   ),
   push: setting(
     choice('instance-connect', 'off'),

@@ -62,8 +62,16 @@ function answerAdvice(error: SdkError, context: CallContext): Advice {
         message: `${target} is not connected to Systems Manager in ${region} (credentials ${source(context)})`,
         hint: 'is it running, in this region and account, with the SSM agent up and a role with AmazonSSMManagedInstanceCore?',
       };
+    case 'InvalidInstanceID.NotFound':
+    case 'InvalidInstanceID.Malformed':
+      return {
+        code: 'instance-unknown',
+        message: `EC2 knows no ${target} in ${region} (credentials ${source(context)})`,
+        hint: 'is it in this region and account, and has it not been terminated long ago?',
+      };
     case 'AccessDeniedException':
     case 'AccessDenied':
+    case 'UnauthorizedOperation': // EC2's name for it
       return accessDenied(error, context);
     case 'InvalidDocument':
       return {
@@ -85,6 +93,7 @@ function answerAdvice(error: SdkError, context: CallContext): Advice {
     case 'InvalidClientTokenId':
     case 'MissingAuthenticationTokenException':
     case 'IncompleteSignatureException':
+    case 'AuthFailure': // EC2's name for all of them
     case 'OptInRequired':
       return {
         code: 'credentials-invalid',
@@ -105,7 +114,10 @@ function answerAdvice(error: SdkError, context: CallContext): Advice {
     return {
       code: 'throttled',
       message: `AWS is throttling ${operation} in ${region}`,
-      hint: 'too many sessions are started at once in this account and region (quota: 3 per second)',
+      hint:
+        operation === 'StartSession'
+          ? 'too many sessions are started at once in this account and region (quota: 3 per second)'
+          : 'too many calls are made at once in this account and region',
       retryable: true,
     };
   }
@@ -135,10 +147,11 @@ function accessDenied(error: SdkError, context: CallContext): Advice {
         : /:(managed-)?instance\//.test(resource)
           ? ['-target', ` on ${resource.split('/').pop()}`]
           : ['', ` on ${resource}`];
+  const anyResource = context.service === 'ssm' ? 'both the instance and the session document' : '*';
   return {
     code: `access-denied${what[0]}`,
     message: `AWS denies ${clean(action)}${clean(what[1]!)} to ${clean(user ?? `the credentials ${source(context)}`)}${explicit}`,
-    hint: `its policy must allow ${clean(action)} on ${clean(resource ?? 'both the instance and the session document')}`,
+    hint: `its policy must allow ${clean(action)} on ${clean(resource ?? anyResource)}`,
   };
 }
 

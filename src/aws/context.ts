@@ -7,6 +7,7 @@ import { ConfigError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { version } from '../version.ts';
 import { adviseAwsError } from './advice.ts';
+import { type Ec2Api, LazyEc2 } from './ec2.ts';
 import { InstanceConnect } from './instance-connect.ts';
 import { makeNetwork, type Network } from './network.ts';
 import type { Pusher } from './pusher.ts';
@@ -35,10 +36,17 @@ export interface AwsContext {
   readonly signer: UpgradeSigner;
   /** Gets a public key onto an instance; undefined where Instance Connect knows no such target (hybrid nodes). */
   pusher(instanceId: string): Pusher | undefined;
+  readonly ec2: Ec2Api;
+  /** Whether FIPS endpoints are asked for. */
+  readonly fips: boolean;
+  /** For messages: the profile of the credentials; undefined for keys in the environment. */
+  readonly credentialSource: string | undefined;
   /** The way to AWS, for the websocket too. */
   readonly network: Network;
   /** Cached, and refreshed before they expire. */
   credentials(): Promise<Credentials>;
+  /** Milliseconds since 1970 by AWS's clock, as far as it is known. */
+  awsTime(): number;
   /** Closes idle connections. */
   close(): void;
 }
@@ -93,11 +101,19 @@ export async function contextOf(resolution: Resolution, options: ContextOptions)
     client.config.credentials().catch((error: unknown) => {
       throw adviseAwsError(error, { service: 'ssm', operation: 'credentials', region, profile: credentialSource });
     });
-  const { ec2_instance_connect: pushEndpoint } = resolution.endpoints;
+  // The SDK learns the offset of our clock from the Date header of every answer.
+  const awsTime = () => clock.wallTime() + client.config.systemClockOffset;
+  const { ec2_instance_connect: pushEndpoint, ec2: ec2Endpoint } = resolution.endpoints;
+  const clientCommon = { ...common, credentials: currentCredentials };
+  const ec2 = new LazyEc2({
+    config: { ...clientCommon, ...(ec2Endpoint !== undefined && { endpoint: ec2Endpoint }) },
+    region,
+    profile: credentialSource,
+    clock,
+  });
   const instanceConnect = new InstanceConnect({
     config: {
-      ...common,
-      credentials: currentCredentials,
+      ...clientCommon,
       ...(pushEndpoint !== undefined && { endpoint: pushEndpoint }),
     },
     region,
@@ -109,17 +125,17 @@ export async function contextOf(resolution: Resolution, options: ContextOptions)
     profile,
     region,
     ssm: ssmClient({ client, region, profile: credentialSource, clock, log, startQueue }),
-    // The SDK learns the offset of our clock from the Date header of every answer.
-    signer: upgradeSigner({
-      region,
-      credentials: currentCredentials,
-      awsTime: () => clock.wallTime() + client.config.systemClockOffset,
-    }),
+    signer: upgradeSigner({ region, credentials: currentCredentials, awsTime }),
     pusher: (instanceId) => (instanceId.startsWith('i-') ? instanceConnect.pusher(instanceId) : undefined),
+    ec2,
+    fips: resolution.fips,
+    credentialSource,
     network,
     credentials: currentCredentials,
+    awsTime,
     close: () => {
       client.destroy();
+      ec2.close();
       network.close();
     },
   };

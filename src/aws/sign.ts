@@ -1,8 +1,8 @@
 // Signs the websocket upgrade of a data channel as the Session Manager plugin does from 1.2.764.0 on
 // (protocol.md 2.2): Signature Version 4 in headers, service ssmmessages, empty body. The URL itself is never
 // touched: AWS wants it byte for byte.
-import { createHash, createHmac, type Hash } from 'node:crypto';
 import { SignatureV4 } from '@smithy/signature-v4';
+import { Sha256 } from './sha256.ts';
 import type { Credentials, UpgradeSigner } from './ssm-api.ts';
 
 export interface UpgradeSignerOptions {
@@ -61,23 +61,4 @@ function decodeQuery(params: URLSearchParams): Record<string, string[]> {
     query[key].push(value);
   }
   return query;
-}
-
-/** SHA-256, or HMAC-SHA-256 where a secret is given, in the form in which the signer wants it. */
-class Sha256 {
-  readonly #hash: Hash | ReturnType<typeof createHmac>;
-
-  constructor(secret?: string | ArrayBuffer | ArrayBufferView) {
-    this.#hash = secret === undefined ? createHash('sha256') : createHmac('sha256', secret as string | Uint8Array);
-  }
-
-  update(data: string | ArrayBuffer | ArrayBufferView): void {
-    this.#hash.update(data as string | Uint8Array);
-  }
-
-  async digest(): Promise<Uint8Array> {
-    return this.#hash.digest();
-  }
-
-  reset(): void {}
 }

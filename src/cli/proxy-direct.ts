@@ -5,6 +5,7 @@ import { loadSettings } from '../config.ts';
 import { EarlyInput } from '../early-input.ts';
 import { KeyholeError, TransportError } from '../errors.ts';
 import { type Settings, showDuration } from '../settings.ts';
+import { TunnelChoice } from '../tunnel/choice.ts';
 import { awaitFirstByte } from '../tunnel/first-byte.ts';
 import { openTunnel, type TunnelOptions } from '../tunnel/open.ts';
 import { payloadMemory } from '../tunnel/payload-memory.ts';
@@ -55,7 +56,14 @@ async function open(
   try {
     const aws = await openAws({ profile: host.profile, region: host.region, clock, log });
     const signal = AbortSignal.any([options.signal, deadline.signal]);
-    const transport = await openTunnel({ ...options, target: host.instanceId, port, aws, signal });
+    const transport = await openTunnel({
+      ...options,
+      target: host.instanceId,
+      port,
+      aws,
+      choice: new TunnelChoice(clock, log),
+      signal,
+    });
     await awaitFirstByte(transport, { host: host.name, port, timeoutMs: settings.firstByteTimeoutMs, clock, signal });
     return transport;
   } finally {

@@ -51,7 +51,7 @@ function describe(status: DaemonStatus | undefined): string {
 
 function tunnelRows(tunnels: DaemonStatus['tunnels']): string[][] {
   return [
-    ['HOST', 'PORT', 'USER', 'STATE', 'BY', 'AGE', 'SENT', 'RECEIVED', 'RTT', 'RESUMES', 'CLIENT'],
+    ['HOST', 'PORT', 'USER', 'STATE', 'BY', 'AGE', 'SENT', 'RECEIVED', 'RTT', 'RESUMES', 'LEFT', 'CLIENT'],
     ...tunnels.map((tunnel) => [
       tunnel.host,
       tunnel.port,
@@ -63,6 +63,7 @@ function tunnelRows(tunnels: DaemonStatus['tunnels']): string[][] {
       bytes(tunnel.bytesReceived),
       tunnel.roundTripMs === undefined ? '-' : `${Math.round(tunnel.roundTripMs)} ms`,
       String(tunnel.resumes),
+      tunnel.expiresAt === undefined ? '-' : span(tunnel.expiresAt - Date.now()),
       String(tunnel.clientPid),
     ]),
   ];
@@ -84,7 +85,11 @@ function bytes(count: number): string {
 }
 
 function age(since: number): string {
-  const seconds = Math.max(0, Math.round((Date.now() - since) / 1000));
+  return span(Date.now() - since);
+}
+
+function span(ms: number): string {
+  const seconds = Math.max(0, Math.round(ms / 1000));
   if (seconds < 60) return `${seconds} s`;
   if (seconds < 3600) return `${Math.floor(seconds / 60)} min`;
   return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} min`;

@@ -4,10 +4,12 @@ import type { Keyring } from '../agent/keyring.ts';
 import type { AwsContexts } from '../aws/contexts.ts';
 import type { Clock } from '../clock.ts';
 import type { OpenRequest } from '../control/message.ts';
+import type { Route } from '../eice/endpoint.ts';
 import type { KeyholeError } from '../errors.ts';
 import type { KeyPush } from '../keypush/key-push.ts';
 import type { Log } from '../log.ts';
 import type { PayloadMemory } from '../ssm/transport.ts';
+import type { TunnelChoice } from '../tunnel/choice.ts';
 import type { AgentSockets } from './agent-sockets.ts';
 import type { SessionLedger } from './session-ledger.ts';
 
@@ -19,6 +21,7 @@ export interface DaemonParts {
   keyPush: KeyPush;
   /** Undefined where no socket can be made. */
   agents: AgentSockets | undefined;
+  choice: TunnelChoice<Route>;
   payloadMemory: PayloadMemory;
   ledger: SessionLedger;
   recordFailure(where: OpenRequest, error: KeyholeError): void;

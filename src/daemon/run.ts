@@ -10,6 +10,7 @@ import { askOwnProcess } from '../own-process.ts';
 import type { Paths } from '../paths.ts';
 import { ensurePrivateFolder } from '../private-folder.ts';
 import type { Settings } from '../settings.ts';
+import { TunnelChoice } from '../tunnel/choice.ts';
 import { payloadMemory } from '../tunnel/payload-memory.ts';
 import { AgentSockets } from './agent-sockets.ts';
 import { Daemon } from './daemon.ts';
@@ -74,6 +75,7 @@ async function run(
       keyPush,
       agents,
       ledger,
+      choice: new TunnelChoice(clock, log),
       payloadMemory: payloadMemory(paths.payloadMemoryFile, clock.wallTime),
       recordFailure: (where, error) => recordFailure(paths.stateDir, where, error),
     },

@@ -17,6 +17,7 @@ import { awaitFirstByte } from '../tunnel/first-byte.ts';
 import { openTunnel } from '../tunnel/open.ts';
 import { relay } from '../tunnel/relay.ts';
 import type { Transport, TransportStats } from '../tunnel/transport.ts';
+import { within } from '../within.ts';
 import type { DaemonParts } from './parts.ts';
 import { PeerSocket } from './peer-socket.ts';
 
@@ -73,6 +74,7 @@ export class Tunnel {
       bytesReceived: stats?.bytesReceived ?? 0,
       roundTripMs: stats?.roundTripMs,
       resumes: stats?.resumes ?? 0,
+      ...(stats?.expiresAt !== undefined && { expiresAt: stats.expiresAt }),
     };
   }
 
@@ -98,7 +100,7 @@ export class Tunnel {
   async #open(link: ControlLink, stop: AbortSignal): Promise<Transport> {
     const { settings, host, port, user } = this.#readRequest();
     link.send(FrameType.progress, { text: `opening ${host.name}`, deadlineMs: settings.deadlineMs });
-    const { clock, payloadMemory } = this.#parts;
+    const { clock, choice, payloadMemory } = this.#parts;
     const deadline = new AbortController();
     const timer = clock.after(settings.deadlineMs, () => deadline.abort(overdue(host, settings.deadlineMs)));
     const signal = AbortSignal.any([link.closed, stop, deadline.signal]);
@@ -111,6 +113,7 @@ export class Tunnel {
         ...target,
         aws,
         settings,
+        choice,
         payloadMemory,
         notes,
         clock,
@@ -246,16 +249,6 @@ export class Tunnel {
 function releaseAfterGo(link: ControlLink, frame: Frame): Socket {
   expectFrame(frame, FrameType.go);
   return link.release();
-}
-
-/** As the promise, or the signal's reason if that is first; then nobody is told any more what becomes of the promise. */
-function within<T>(signal: AbortSignal, promise: Promise<T>): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const abort = () => reject(signal.reason);
-    if (signal.aborted) abort();
-    else signal.addEventListener('abort', abort, { once: true });
-    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
-  });
 }
 
 /** `close` comes in bounded time (tunnel/transport.ts). */

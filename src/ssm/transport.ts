@@ -101,7 +101,7 @@ export class SsmTransport extends Duplex implements Transport {
   /** Set while the websocket is closed because the reader takes nothing. */
   #detached = false;
   /** The end of the socket closed for that. */
-  #leaving: Promise<void> | undefined;
+  #leaving: Promise<unknown> | undefined;
   /** Aborts what waits: dials, resumes, pauses. */
   readonly #giveUp = new AbortController();
   readonly #backoff: Backoff;

@@ -9,6 +9,8 @@ export interface TransportStats {
   roundTripMs: number | undefined;
   /** How often the path was cut and taken up again. */
   resumes: number;
+  /** Wall time, ms since 1970, at which the path ends whatever happens; undefined where it has no such limit. */
+  expiresAt?: number;
 }
 
 /**

@@ -43,7 +43,8 @@ export class WebSocketLink {
   #end: LinkEnd | undefined;
   #isPaused = false;
   #isClosing = false;
-  readonly #closed = Promise.withResolvers<void>();
+  #isCutOff = false;
+  readonly #closed = Promise.withResolvers<boolean>();
 
   /** @internal Use dialWebSocket. */
   constructor(webSocket: WebSocket, socket: Socket, options: LinkOptions) {
@@ -66,7 +67,7 @@ export class WebSocketLink {
     webSocket.on('error', () => {}); // 'close' follows and is what counts
     webSocket.on('close', (code, reason) => {
       this.#timer?.cancel();
-      this.#closed.resolve();
+      this.#closed.resolve(!this.#isCutOff);
       // ws says 1006 where there was no close frame; RFC 6455 7.4.1 keeps that number off the wire.
       this.#end = { code: code === 1006 ? undefined : code, reason: reason.toString('utf8') };
       this.#events?.close(this.#end);
@@ -89,11 +90,6 @@ export class WebSocketLink {
   /** Whether a further message may be sent before `drain`. */
   get hasRoom(): boolean {
     return this.#webSocket.bufferedAmount < sendBufferBytes;
-  }
-
-  /** Nothing that was sent is left here. */
-  get isFlushed(): boolean {
-    return this.#webSocket.bufferedAmount === 0;
   }
 
   /** From the last ping of ours that was answered. */
@@ -129,13 +125,19 @@ export class WebSocketLink {
     this.#webSocket.resume();
   }
 
-  /** Closes with a close frame (1000), waits at most `closeTimeoutMs` for the peer's, and resolves when nothing is left. */
-  close(): Promise<void> {
+  /**
+   * Closes with a close frame (1000) behind what was sent, waits for the peer's, at most for `timeoutMs`, and resolves when
+   * nothing is left: false where the time was over with something of what was sent still here.
+   */
+  close(timeoutMs: number = closeTimeoutMs): Promise<boolean> {
     if (this.#isClosing || this.#webSocket.readyState === WebSocket.CLOSED) return this.#closed.promise;
     this.#isClosing = true;
     this.#isPaused = false;
     this.#timer?.cancel();
-    this.#timer = this.#clock.after(closeTimeoutMs, () => this.destroy());
+    this.#timer = this.#clock.after(timeoutMs, () => {
+      this.#isCutOff = this.#webSocket.bufferedAmount > 0;
+      this.destroy();
+    });
     this.#webSocket.resume(); // the peer's close frame has to be read
     this.#webSocket.close(1000);
     return this.#closed.promise;

@@ -1,0 +1,94 @@
+// The calls of Ec2Api through the AWS SDK. Imported lazily, by ec2.ts alone; named imports, so that the bundle holds two
+// of EC2's seven hundred operations. Measured (Node 24, bundled, compile cache): 75 ms and 16 MB for the first call.
+import {
+  DescribeInstanceConnectEndpointsCommand,
+  DescribeInstancesCommand,
+  EC2Client,
+  type Ec2InstanceConnectEndpoint,
+} from '@aws-sdk/client-ec2';
+import { AwsError } from '../errors.ts';
+import { adviseAwsError } from './advice.ts';
+import type { Ec2Api, Ec2Options, InstanceConnectEndpoint } from './ec2.ts';
+import { withRetries } from './retry.ts';
+
+export function ec2Client({ config, region, profile, clock }: Ec2Options, endpoint: URL | undefined): Ec2Api {
+  const client = new EC2Client(config);
+
+  async function call<T>(operation: string, target: string, send: () => Promise<T>): Promise<T> {
+    return await withRetries(
+      async () => {
+        try {
+          return await send();
+        } catch (error) {
+          throw adviseAwsError(error, {
+            service: 'ec2',
+            operation,
+            region,
+            profile,
+            target,
+            endpointHost: endpoint?.host ?? `ec2.${region}.amazonaws.com`,
+          });
+        }
+      },
+      { clock },
+    );
+  }
+
+  return {
+    endpoint,
+
+    async describeInstance(instanceId) {
+      const command = new DescribeInstancesCommand({ InstanceIds: [instanceId] });
+      const answer = await call('DescribeInstances', instanceId, () => client.send(command));
+      const instance = answer.Reservations?.[0]?.Instances?.[0];
+      if (instance === undefined) throw unknownInstance(instanceId, region);
+      return {
+        id: instanceId,
+        state: instance.State?.Name ?? 'running',
+        vpcId: instance.VpcId,
+        subnetId: instance.SubnetId,
+        ipv4: instance.PrivateIpAddress,
+        ipv6: instance.Ipv6Address ?? instance.NetworkInterfaces?.[0]?.Ipv6Addresses?.[0]?.Ipv6Address,
+      };
+    },
+
+    async *describeEndpoints(where, states) {
+      const [wanted, named] =
+        'id' in where ? [{ InstanceConnectEndpointIds: [where.id] }, where.id] : [{}, where.vpcId];
+      const Filters = [
+        { Name: 'state', Values: states },
+        ...('vpcId' in where ? [{ Name: 'vpc-id', Values: [where.vpcId] }] : []),
+      ];
+      let NextToken: string | undefined;
+      do {
+        const command = new DescribeInstanceConnectEndpointsCommand({ ...wanted, Filters, NextToken });
+        const page = await call('DescribeInstanceConnectEndpoints', named, () => client.send(command));
+        yield* (page.InstanceConnectEndpoints ?? []).map(parseEndpoint);
+        NextToken = page.NextToken;
+      } while (NextToken);
+    },
+
+    close: () => client.destroy(),
+  };
+}
+
+function parseEndpoint(endpoint: Ec2InstanceConnectEndpoint): InstanceConnectEndpoint {
+  return {
+    id: endpoint.InstanceConnectEndpointId ?? '',
+    arn: endpoint.InstanceConnectEndpointArn,
+    state: endpoint.State,
+    vpcId: endpoint.VpcId,
+    subnetId: endpoint.SubnetId,
+    dnsName: endpoint.DnsName,
+    fipsDnsName: endpoint.FipsDnsName,
+    ipAddressType: endpoint.IpAddressType ?? 'ipv4', // as all were before there was a choice
+  };
+}
+
+function unknownInstance(instanceId: string, region: string): AwsError {
+  return new AwsError('instance-unknown', `EC2 knows no ${instanceId} in ${region}`, {
+    service: 'ec2',
+    apiCode: 'InvalidInstanceID.NotFound',
+    hint: 'is it in this region and account, and has it not been terminated long ago?',
+  });
+}

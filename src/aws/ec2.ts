@@ -1,0 +1,76 @@
+// What EC2 is asked for a tunnel through an EC2 Instance Connect Endpoint (protocol.md 9.1), as the rest of the program
+// sees it. AWS's client is loaded with the first question (ec2-client.ts): most callers never have one.
+import type { EC2ClientConfig } from '@aws-sdk/client-ec2';
+import type { Clock } from '../clock.ts';
+
+export interface Instance {
+  id: string;
+  /** `pending`, `running`, `shutting-down`, `terminated`, `stopping` or `stopped`. */
+  state: string;
+  vpcId: string | undefined;
+  subnetId: string | undefined;
+  /** Private. */
+  ipv4: string | undefined;
+  ipv6: string | undefined;
+}
+
+export interface InstanceConnectEndpoint {
+  id: string;
+  arn: string | undefined;
+  state: string | undefined;
+  vpcId: string | undefined;
+  subnetId: string | undefined;
+  dnsName: string | undefined;
+  fipsDnsName: string | undefined;
+  /** Which targets it reaches. */
+  ipAddressType: 'ipv4' | 'dualstack' | 'ipv6';
+}
+
+/** All reject with AwsError (aws/advice.ts). */
+export interface Ec2Api {
+  /** Where the settings have EC2 called, if not where AWS has it. */
+  readonly endpoint: URL | undefined;
+  describeInstance(instanceId: string): Promise<Instance>;
+  /** Those in one of the states, in a VPC or with an id; the next page is fetched when it is asked for. */
+  describeEndpoints(
+    where: { vpcId: string } | { id: string },
+    states: string[],
+  ): AsyncIterable<InstanceConnectEndpoint>;
+  close(): void;
+}
+
+export interface Ec2Options {
+  config: EC2ClientConfig & { endpoint?: string };
+  region: string;
+  /** For messages: where the credentials come from; undefined for keys in the environment. */
+  profile: string | undefined;
+  clock: Clock;
+}
+
+export class LazyEc2 implements Ec2Api {
+  readonly endpoint: URL | undefined;
+  readonly #options: Ec2Options;
+  #loading: Promise<Ec2Api> | undefined;
+
+  constructor(options: Ec2Options) {
+    this.#options = options;
+    this.endpoint = options.config.endpoint === undefined ? undefined : new URL(options.config.endpoint);
+  }
+
+  async describeInstance(instanceId: string): Promise<Instance> {
+    return await (await this.#client()).describeInstance(instanceId);
+  }
+
+  async *describeEndpoints(where: { vpcId: string } | { id: string }, states: string[]) {
+    yield* (await this.#client()).describeEndpoints(where, states);
+  }
+
+  close(): void {
+    void this.#loading?.then((client) => client.close());
+  }
+
+  #client(): Promise<Ec2Api> {
+    this.#loading ??= import('./ec2-client.ts').then(({ ec2Client }) => ec2Client(this.#options, this.endpoint));
+    return this.#loading;
+  }
+}
