@@ -6,7 +6,6 @@ import { createConnection, createServer, type Server, type Socket } from 'node:n
 
 /** From the client's last byte before an answer until that answer is at the client; ms of performance.now(). */
 export interface Turn {
-  connection: number;
   startedAt: number;
   endedAt: number;
 }
@@ -25,7 +24,6 @@ export class FarLink {
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
   #turns: Turn[] = [];
-  #connections = 0;
 
   private constructor(server: Server) {
     this.#server = server;
@@ -52,11 +50,10 @@ export class FarLink {
 
   #accept(client: Socket): void {
     const acceptedAt = performance.now();
-    const connection = ++this.#connections;
     const oneWay = () => this.roundTripMs / 2;
     // The kernel has accepted at once; over the long way the client would know only now, and could send.
     const establishedAt = acceptedAt + this.roundTripMs;
-    this.#turns.push({ connection, startedAt: acceptedAt, endedAt: establishedAt });
+    this.#turns.push({ startedAt: acceptedAt, endedAt: establishedAt });
     this.#hold(client);
     let lastRequestAt: number | undefined;
     setTimeout(() => {
@@ -67,12 +64,13 @@ export class FarLink {
         server,
         (readAt) => Math.max(readAt, establishedAt) + oneWay(),
         (readAt) => {
-          lastRequestAt = readAt;
+          // What comes before the connection is there, over the long way, could not have been sent yet.
+          lastRequestAt = Math.max(readAt, establishedAt);
         },
       );
       const answered = (readAt: number) => {
         if (lastRequestAt === undefined) return;
-        this.#turns.push({ connection, startedAt: lastRequestAt, endedAt: readAt + oneWay() });
+        this.#turns.push({ startedAt: lastRequestAt, endedAt: readAt + oneWay() });
         lastRequestAt = undefined;
       };
       server.on('data', () => answered(performance.now()));

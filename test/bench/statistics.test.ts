@@ -26,7 +26,7 @@ t.test('ratios and differences compare samples of the same round only', async (t
 });
 
 t.test('round trips are counted one after another, those at the same time once', async (t) => {
-  const turn = (startedAt: number, endedAt: number) => ({ connection: 1, startedAt, endedAt });
+  const turn = (startedAt: number, endedAt: number) => ({ startedAt, endedAt });
   t.equal(longestChain([]), 0);
   t.equal(longestChain([turn(0, 500), turn(500, 1000), turn(1010, 1510)]), 3);
   t.equal(longestChain([turn(0, 500), turn(20, 520), turn(40, 540), turn(560, 1060)]), 2);

@@ -1,6 +1,6 @@
 // The same way to the banner where AWS is far: every TCP leg, to the APIs, the gateway and sshd, takes 40 or 500 ms there and
 // back, with and without TLS. With 500 ms a process's own time hardly counts, so that the round trips show.
-import { type FarLink, longestChain } from '../far-link.ts';
+import { type FarLink, longestChain, type Turn } from '../far-link.ts';
 import { interleave, type Measure, type Result, type Surroundings } from '../measure.ts';
 import { makeSubjects } from '../subject.ts';
 import { resultOf, toBanner, warmUp } from './connect.ts';
@@ -34,9 +34,12 @@ async function overNetwork(surroundings: Surroundings, tls: boolean): Promise<Re
           takeTurns(network.links);
           const startedAt = performance.now();
           const { banner } = await toBanner(surroundings, subject, network);
-          const turns = takeTurns(network.links).filter(({ endedAt }) => endedAt <= startedAt + banner! + timerErrorMs);
-          const connections = new Set(turns.map(({ connection }) => connection)).size;
-          return { banner: banner!, chain: longestChain(turns), turns: turns.length, connections };
+          const endedBy = startedAt + banner! + timerErrorMs;
+          // Some are of the end of the connection before, or of this one's.
+          const turns = takeTurns(network.links).filter(
+            (turn) => turn.startedAt > startedAt && turn.endedAt <= endedBy,
+          );
+          return { banner: banner!, chain: longestChain(turns), turns: turns.length };
         },
         say,
       );
@@ -71,8 +74,6 @@ async function overNetwork(surroundings: Surroundings, tls: boolean): Promise<Re
 
 const timerErrorMs = 5;
 
-function takeTurns(links: readonly FarLink[]) {
-  return links.flatMap((link, at) =>
-    link.takeTurns().map((turn) => ({ ...turn, connection: turn.connection * links.length + at })),
-  );
+function takeTurns(links: readonly FarLink[]): Turn[] {
+  return links.flatMap((link) => link.takeTurns());
 }
