@@ -1,0 +1,90 @@
+// Many connections at once, under AWS's quota of three StartSession per second (issue 3): all of them succeed within the
+// helper's deadline, in the order in which they came, with one daemon and one key push per instance.
+import t, { type Test } from 'tap';
+import { type DaemonBench, openDaemonBench, works } from './daemon-bench.ts';
+import { type Result, until } from './fixture.ts';
+
+/** So many calls may be on their way to AWS at once, where the later one can be the first to arrive. */
+const underWay = 2;
+
+/** Starts as many ssh as there are hosts, one after the other without a pause, and waits for all of them. */
+function startAll(bench: DaemonBench, hosts: string[], env: Record<string, string> = {}): Promise<Result[]> {
+  return Promise.all(hosts.map((host) => bench.works({ env, timeoutMs: 120_000 }, [], host)));
+}
+
+/** How many connections the daemon was asked for. */
+function asked(bench: DaemonBench): number {
+  return bench.log().match(/tunnel wanted/g)?.length ?? 0;
+}
+
+function check(t: Test, bench: DaemonBench, results: Result[]): void {
+  const failed = results.filter(({ status, text, stderr }) => status !== 0 || text !== works.text || stderr !== '');
+  t.same(
+    failed.map(({ status, stderr }) => ({ status, stderr })),
+    [],
+    'every ssh succeeds, in silence',
+  );
+  t.equal(bench.daemons().length, 1, 'one daemon');
+  t.equal(bench.log().match(/daemon listens/g)?.length, 1, 'and never another');
+  const calls = (name: string) => bench.region.requests.filter(({ action }) => action === name);
+  t.same(calls('DescribeInstances'), [], 'no DescribeInstances');
+  const pushes = bench.region.pushes.map(({ instanceId, user }) => `${user}@${instanceId}`);
+  t.same(pushes, [...new Set(pushes)], 'one SendSSHPublicKey per instance and user at most');
+  const throttled = calls('StartSession').filter(({ error }) => error === 'ThrottlingException');
+  // None on a quiet machine; where a call takes more than a second to AWS, the next one may overtake it.
+  t.ok(
+    throttled.length <= results.length / 20,
+    `AWS is asked in its own time; ${throttled.length} calls were throttled`,
+  );
+  checkOrder(t, bench);
+}
+
+/** AWS started the sessions in the order in which the daemon was asked, but for calls that were under way together. */
+function checkOrder(t: Test, bench: DaemonBench): void {
+  // The daemon numbers its tunnels in the order in which they are wanted.
+  const started = bench.log().matchAll(/session started tunnel=(\d+) session=(\S+)/g);
+  const numbers = new Map([...started].map(([, tunnel, session]) => [session!, Number(tunnel)]));
+  const order = bench.region.sessions.map(({ sessionId }) => numbers.get(sessionId)!);
+  const inOrder = order.toSorted((a, b) => a - b);
+  const displaced = order.filter((number, at) => Math.abs(inOrder.indexOf(number) - at) > underWay);
+  t.same(displaced, [], `first come, first served: ${order.join(' ')}`);
+}
+
+t.test('30 ssh at once to one instance', async (t) => {
+  const bench = await openDaemonBench(t);
+  check(t, bench, await startAll(bench, Array(30).fill(bench.instances[0])));
+  t.equal(bench.region.sessions.length, 30);
+  t.equal(bench.region.pushes.length, 1);
+  await bench.idle();
+});
+
+t.test('30 ssh at once to 15 instances', async (t) => {
+  const bench = await openDaemonBench(t, { instances: 15 });
+  check(t, bench, await startAll(bench, [...bench.instances, ...bench.instances]));
+  t.equal(bench.region.sessions.length, 30);
+  t.equal(bench.region.pushes.length, 15);
+  await bench.idle();
+});
+
+t.test('60 ssh at once, with the deadline raised', async (t) => {
+  const bench = await openDaemonBench(t, { instances: 15 });
+  const hosts = Array.from({ length: 60 }, (_, at) => bench.instances[at % 15]!);
+  check(t, bench, await startAll(bench, hosts, { KEYHOLE_DEADLINE: '60s' }));
+  t.equal(bench.region.sessions.length, 60);
+  await bench.idle();
+});
+
+t.test('past the deadline the error says how long the line is', async (t) => {
+  const bench = await openDaemonBench(t);
+  const patient = startAll(bench, Array(12).fill(bench.instances[0]));
+  await until('the line is there', () => asked(bench) === 12);
+  const { status, stderr } = await bench.works({ env: { KEYHOLE_DEADLINE: '1s' } });
+  t.equal(status, 255);
+  t.match(
+    stderr,
+    /^keyhole: [1-9]\d* connections still wait before this one .*3 sessions per second\nkeyhole: hint: .*deadline/,
+  );
+  t.match((await bench.failures()).at(-1), { code: 'throttled', host: bench.instances[0]! });
+  check(t, bench, await patient);
+  await bench.idle();
+});
