@@ -62,7 +62,7 @@ const backlogBytes = 256 * 1024;
  * (protocol.md 4.5, 6.1), and the session is resumed when the reader is back. Not acknowledging instead would be worse: the
  * agent resends one message per 100 ms only, and forgets what exceeds its buffer (4.4).
  */
-const unreadBytes = 16 * 2 ** 20;
+const unreadBytes = 8 * 2 ** 20;
 /** Bounds of a close (6.1): for what was taken to be acknowledged, then for AWS to confirm the end. Below 3 s in all. */
 const drainTimeoutMs = 1_700;
 const terminateTimeoutMs = 900;
