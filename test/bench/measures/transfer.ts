@@ -21,7 +21,7 @@ export const transfer: Measure = {
   quick: true,
   async run({ subjects, runs, isQuick, say }) {
     const steady = subjects.filter(({ isCold }) => !isCold);
-    const rounds = isQuick ? 2 : Math.max(3, Math.ceil(runs / 3));
+    const rounds = isQuick ? 2 : Math.max(2, Math.ceil(runs / 5));
     const sizes = new Map<string, number>();
     const up = await interleave(
       steady,
