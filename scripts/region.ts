@@ -1,6 +1,7 @@
 // The process behind scripts/region, whose comment is its manual: starts sshd and region, prints the exports or runs a
 // command with them, and leaves nothing behind.
 import { spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { constants } from 'node:os';
 import { join } from 'node:path';
@@ -8,7 +9,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { startAdmin } from '../test/region/admin.ts';
 import type { DirectionFaults } from '../test/region/gateway/faults.ts';
-import type { RegionOptions } from '../test/region/options.ts';
+import { checkPolicy, type PolicyDocument } from '../test/region/iam/policy.ts';
+import { defaults, type RegionOptions } from '../test/region/options.ts';
 import { type Region, startRegion } from '../test/region/region.ts';
 import { generateKeyPair } from '../test/region/sshd/key-pair.ts';
 import { type Sshd, type SshdOptions, startSshd } from '../test/region/sshd/sshd.ts';
@@ -16,6 +18,7 @@ import { makeTemporaryFolder, removeFolder } from '../test/region/temporary.ts';
 
 const instanceId = 'i-0123456789abcdef0';
 const nodeId = 'mi-0123456789abcdef0';
+const endpointId = 'eice-0123456789abcdef0';
 /** Settings of the caller's that would win over the region's. */
 const competing = [
   'AWS_PROFILE',
@@ -33,6 +36,8 @@ const signals = ['SIGHUP', 'SIGINT', 'SIGTERM'] as const;
 
 interface Settings {
   region: RegionOptions;
+  /** Whether the nodes have an SSM agent. */
+  agent: boolean;
   sshd: Pick<SshdOptions, 'kind'>;
   /** Whether there is a key that may log in without having been pushed. */
   identity: boolean;
@@ -42,7 +47,7 @@ interface Settings {
 class UsageError extends Error {}
 
 async function main(argv: string[]): Promise<number> {
-  const { region: options, sshd: sshdOptions, identity, command } = readArguments(argv);
+  const { region: options, agent, sshd: sshdOptions, identity, command } = readArguments(argv);
   const stopped = nextSignal();
   const undo: (() => Promise<void>)[] = [];
   try {
@@ -52,11 +57,16 @@ async function main(argv: string[]): Promise<number> {
     const instances = [instanceId, nodeId];
     const sshd = await startSshd({ authorizedKeys: key === undefined ? [] : [key.public], instances, ...sshdOptions });
     undo.push(() => sshd.stop());
-    const region = await startRegion({ ...options, nodes: instances.map((id) => sshd.node(id)) });
+    const nodes = instances.map((id) => ({ ...sshd.node(id), online: agent }));
+    const region = await startRegion({ ...options, nodes });
     undo.push(() => region.stop());
     const admin = await startAdmin(region);
     undo.push(() => admin.stop());
-    const addresses = { ...region.env, REGION_ADMIN_URL: admin.url };
+    const addresses = {
+      ...region.env,
+      REGION_ADMIN_URL: admin.url,
+      ...(region.endpoints.size === 0 ? {} : { REGION_ENDPOINT_ID: endpointId }),
+    };
     const env = { ...addresses, ...directLoopback(), ...(await writeLogin(folder, key?.private, sshd)) };
     if (command.length === 0) {
       writeExports(env);
@@ -64,7 +74,7 @@ async function main(argv: string[]): Promise<number> {
     }
     const status = command.length === 0 ? 0 : await run(command, env);
     await settle(region, command.length === 0 ? 0 : settleMs);
-    process.stderr.write(listSessions(region));
+    process.stderr.write(listSessions(region) + listTunnels(region));
     return status;
   } finally {
     for (const step of undo.reverse()) await step();
@@ -117,7 +127,12 @@ function readArguments(argv: string[]): Settings {
         requireCurrentStreamUrl: strict,
         ...(strict ? {} : { minimumClientVersion: undefined }),
       },
+      endpoints: values['no-endpoint'] === true ? [] : [{ endpointId }],
+      ...(values.policy.length === 0
+        ? {}
+        : { accessKeys: [{ ...defaults.accessKey, policies: values.policy.map(readPolicy) }] }),
     },
+    agent: values['no-agent'] !== true,
     sshd: kind === undefined ? {} : { kind },
     identity: values['no-identity'] !== true,
     command: at < 0 ? [] : argv.slice(at + 1),
@@ -137,11 +152,24 @@ function parse(args: string[]) {
         fault: { type: 'string', multiple: true, default: [] },
         seed: { type: 'string' },
         sshd: { type: 'string' },
+        'no-agent': { type: 'boolean' },
+        'no-endpoint': { type: 'boolean' },
+        policy: { type: 'string', multiple: true, default: [] },
         'no-identity': { type: 'boolean' },
       },
     });
   } catch (error) {
     throw new UsageError((error as Error).message);
+  }
+}
+
+function readPolicy(file: string): PolicyDocument {
+  try {
+    const policy = JSON.parse(readFileSync(file, 'utf8')) as PolicyDocument;
+    checkPolicy(policy);
+    return policy;
+  } catch (error) {
+    throw new UsageError(`--policy ${file}: ${(error as Error).message}`);
   }
 }
 
@@ -196,7 +224,9 @@ async function run(command: string[], env: Record<string, string>): Promise<numb
 
 async function settle(region: Region, ms: number): Promise<void> {
   const end = performance.now() + ms;
-  while (performance.now() < end && region.sessions.some((session) => session.active)) await delay(20);
+  const left = () =>
+    region.sessions.some((session) => session.active) || region.tunnels.some(({ endedBy }) => endedBy === undefined);
+  while (performance.now() < end && left()) await delay(20);
 }
 
 function listSessions({ sessions }: Region): string {
@@ -208,6 +238,18 @@ function listSessions({ sessions }: Region): string {
     return `region:   ${sessionId}  ${target}  ${document.name}  ${status} (${endCause})  ${legs}, ${bytes}\n`;
   });
   return `region: sessions: ${sessions.length}, active: ${active}\n${lines.join('')}`;
+}
+
+/** Nothing where there was none. */
+function listTunnels({ tunnels }: Region): string {
+  if (tunnels.length === 0) return '';
+  const open = tunnels.filter(({ endedBy }) => endedBy === undefined).length;
+  const lines = tunnels.map(({ instanceId, remotePort, endedBy = 'open', closeReceived, traffic, errors }) => {
+    const bytes = `${traffic.up.bytes} bytes up, ${traffic.down.bytes} down`;
+    const wrong = errors.length === 0 ? '' : `, ${errors.join(', ')}`;
+    return `region:   ${instanceId}  ${remotePort}  ended by ${endedBy} (${closeReceived ?? '-'})  ${bytes}${wrong}\n`;
+  });
+  return `region: tunnels: ${tunnels.length}, open: ${open}\n${lines.join('')}`;
 }
 
 try {

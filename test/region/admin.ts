@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import http, { type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { type Shape, type Structure, validate } from './api/shape.ts';
+import { type Endpoint, endpointStates } from './eice/endpoint.ts';
 import { ServiceError } from './errors.ts';
 import type { AgentCut, Cut, DirectionFaults } from './gateway/faults.ts';
 import type { GatewaySettings, InstanceState } from './options.ts';
@@ -38,6 +39,8 @@ const directionFaults: Structure = structure({
   maxMessageBytes: number,
 });
 
+const lineFaults: Structure = structure({ delayMs: number, bytesPerSecond: number });
+
 const changes: Record<string, Change> = {
   '/faults': change(
     structure({ up: directionFaults, down: directionFaults }),
@@ -46,15 +49,28 @@ const changes: Record<string, Change> = {
   ),
   '/faults/clear': change(structure({}), (region) => {
     region.faults.clear();
+    for (const line of Object.values(region.eiceFaults)) Object.assign(line, { delayMs: 0, bytesPerSecond: Infinity });
     region.apiFaults.clear();
     region.refuseTokens(0);
   }),
   '/cut': change(
     structure({ by: oneOf('close', 'reset', 'freeze'), code: number, reason: string, ms: number, sessionId }, 'by'),
     (region, { sessionId, ...cut }: Cut & { sessionId?: string }) => {
-      if (cut.by === 'close' && cut.code === undefined) throw new Error('to close needs a code');
-      if (cut.by === 'freeze' && cut.ms === undefined) throw new Error('to freeze needs ms');
+      checkCut(cut);
       region.cut(cut, known(region, sessionId));
+    },
+  ),
+  '/cut-tunnel': change(
+    structure(
+      { by: oneOf('close', 'reset', 'freeze'), code: number, reason: string, ms: number, tunnelId: string },
+      'by',
+    ),
+    (region, { tunnelId, ...cut }: Cut & { tunnelId?: string }) => {
+      checkCut(cut);
+      if (tunnelId !== undefined && !region.tunnels.some((tunnel) => tunnel.tunnelId === tunnelId)) {
+        throw new Error(`there is no tunnel ${tunnelId}`);
+      }
+      region.cutTunnel(cut, tunnelId);
     },
   ),
   '/cut-agent': change(
@@ -103,6 +119,27 @@ const changes: Record<string, Change> = {
       Object.assign(node, now);
     },
   ),
+  '/endpoint': change(
+    structure(
+      { endpointId: string, state: oneOf(...endpointStates), maxConnections: number, egress: boolean },
+      'endpointId',
+    ),
+    (region, { endpointId, ...now }: { endpointId: string } & Partial<Endpoint>) => {
+      const endpoint = region.endpoints.get(endpointId);
+      if (endpoint === undefined) throw new Error(`there is no endpoint ${endpointId}`);
+      Object.assign(endpoint, now);
+    },
+  ),
+  '/eice-faults': change(
+    structure({ up: lineFaults, down: lineFaults }),
+    (region, { up = {}, down = {} }: { up?: object; down?: object }) => {
+      Object.assign(region.eiceFaults.up, withLimits(up));
+      Object.assign(region.eiceFaults.down, withLimits(down));
+    },
+  ),
+  '/source-ip': change(structure({ address: string }), (region, { address }: { address?: string }) =>
+    region.setSourceIp(address),
+  ),
   '/clock': change(structure({ offsetMs: { type: 'integer' } }, 'offsetMs'), (region, input: { offsetMs: number }) =>
     region.setClockOffset(input.offsetMs),
   ),
@@ -110,6 +147,7 @@ const changes: Record<string, Change> = {
 
 const records: Record<string, (region: Region) => object> = {
   '/sessions': (region) => region.sessions.map(describeSession),
+  '/tunnels': (region) => region.tunnels,
   '/pushes': (region) => region.pushes,
   '/requests': (region) => region.requests,
   '/faults': ({ faults: { up, down } }) => ({ up, down }),
@@ -163,6 +201,11 @@ function withLimits(given: object): Partial<DirectionFaults> {
   return Object.fromEntries(Object.entries(given).map(([name, value]) => [name, value ?? none(name)]));
 }
 
+function checkCut(cut: Cut): void {
+  if (cut.by === 'close' && cut.code === undefined) throw new Error('to close needs a code');
+  if (cut.by === 'freeze' && cut.ms === undefined) throw new Error('to freeze needs ms');
+}
+
 function known(region: Region, id: string | undefined): string | undefined {
   if (id !== undefined && !region.sessions.some((session) => session.sessionId === id)) {
     throw new Error(`there is no session ${id}`);
@@ -185,8 +228,8 @@ function structure(members: Record<string, Shape>, ...required: string[]): Struc
   return { type: 'structure', members, required };
 }
 
-function oneOf(...values: string[]): Shape {
-  return { type: 'string', values };
+function oneOf(...values: readonly string[]): Shape {
+  return { type: 'string', values: [...values] };
 }
 
 function change<Input>(input: Structure, run: (region: Region, input: Input) => void): Change {

@@ -1,5 +1,6 @@
 // Who calls and what they may: access keys, their principals, and the policies these carry (iam/policy.ts). Messages are
 // IAM's.
+import { createHash } from 'node:crypto';
 import { ServiceError } from './errors.ts';
 import type { Context } from './iam/conditions.ts';
 import { checkPolicy, type Decision, decide, type PolicyDocument } from './iam/policy.ts';
@@ -56,7 +57,7 @@ export class Identities {
       account,
       arn,
       sessionName,
-      userId: isRoleSession(arn) ? `AROASIMULATEDREGION1:${sessionName}` : 'AIDASIMULATEDREGION1',
+      userId: uniqueId(arn),
       policies: key.policies,
     };
     this.#keys.set(key.accessKeyId, principal);
@@ -160,6 +161,13 @@ function tagKeys(action: string, tags: Record<string, string>): Context {
       [`${own}/${key}`, value],
     ]),
   );
+}
+
+/** The same for the same user or role, as AWS's are. */
+function uniqueId(arn: string): string {
+  const [, role = arn, session] = /^(.*:assumed-role\/[^/]+)\/(.*)$/.exec(arn) ?? [];
+  const digits = createHash('sha256').update(role).digest('hex').slice(0, 17).toUpperCase();
+  return session === undefined ? `AIDA${digits}` : `AROA${digits}:${session}`;
 }
 
 function isRoleSession(arn: string): boolean {
