@@ -1,5 +1,6 @@
 // npm run build: dist/, which needs nothing but Node. `dist/keyhole` is src/launcher.sh; `dist/lib/` is the program,
-// bundled and split, so that each verb loads only what it needs. Prints what it made; fails above 3 MB (issue 2).
+// bundled and split, so that each verb loads only what it needs, and what ssh waits for is one file. Prints what it
+// made; fails above 3 MB (issue 2).
 import {
   chmodSync,
   copyFileSync,
@@ -11,8 +12,8 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
-import { join, resolve } from 'node:path';
-import { build } from 'esbuild';
+import { basename, join, resolve } from 'node:path';
+import { type BuildOptions, build, type Plugin } from 'esbuild';
 
 const top = resolve(import.meta.dirname, '..');
 const dist = join(top, 'dist');
@@ -25,13 +26,10 @@ const maxBytes = 3_000_000;
 const requireForCommonJs =
   "import{createRequire as keyholeCreateRequire}from'node:module';const require=keyholeCreateRequire(import.meta.url);";
 
-mkdirSync(fresh, { recursive: true });
-await build({
+const common: BuildOptions = {
   absWorkingDir: top,
-  entryPoints: ['src/main.ts'],
   outdir: fresh,
   bundle: true,
-  splitting: true,
   format: 'esm',
   platform: 'node',
   target: 'node22.12',
@@ -39,10 +37,25 @@ await build({
   mainFields: ['module', 'main'],
   minify: true,
   legalComments: 'none',
-  banner: { js: requireForCommonJs },
   // Optional native parts of ws; it does without.
   external: ['bufferutil', 'utf-8-validate'],
   logLevel: 'warning',
+};
+/** Imported by `run` when they are wanted, and so not part of it. */
+const verbs = ['proxy-direct', 'resolve-aws', 'usage'];
+
+mkdirSync(fresh, { recursive: true });
+// `main` has to be read by any Node. `run` holds all that ssh waits for in one file, since each further one costs a
+// millisecond. `errors` is one for all: an error is told by its class.
+await build({ ...common, entryPoints: ['src/main.ts'], plugins: [apart('run')] });
+await build({ ...common, entryPoints: ['src/cli/run.ts'], plugins: [apart('errors', ...verbs)] });
+await build({ ...common, entryPoints: ['src/errors.ts'] });
+await build({
+  ...common,
+  entryPoints: verbs.map((verb) => `src/cli/${verb}.ts`),
+  splitting: true,
+  banner: { js: requireForCommonJs },
+  plugins: [apart('errors')],
 });
 writeFileSync(join(fresh, 'package.json'), '{"type":"module"}\n');
 // Swapped in whole: somebody may be starting dist/keyhole right now.
@@ -58,4 +71,17 @@ process.stdout.write(`dist: ${files.length} files, ${(bytes / 1e6).toFixed(2)} M
 if (bytes > maxBytes) {
   process.stderr.write(`build: dist is larger than ${maxBytes / 1e6} MB\n`);
   process.exitCode = 1;
+}
+
+/** Modules of ours that are files of their own in dist/lib. */
+function apart(...names: string[]): Plugin {
+  return {
+    name: 'apart',
+    setup({ onResolve }) {
+      onResolve({ filter: new RegExp(`^\\.(.*)/(${names.join('|')})\\.ts$`) }, ({ path }) => ({
+        path: `./${basename(path, '.ts')}.js`,
+        external: true,
+      }));
+    },
+  };
 }

@@ -1,6 +1,5 @@
 // Unix sockets as files: bound so that nobody else can open them and ssh never meets a moment without one, told from
 // one another, and cleared away when nobody listens any more. Only inside a folder that is ours alone.
-import { randomBytes } from 'node:crypto';
 import { readdirSync, realpathSync, renameSync, statSync, unlinkSync } from 'node:fs';
 import { createConnection, type Server } from 'node:net';
 import { dirname, join, sep } from 'node:path';
@@ -24,7 +23,8 @@ export async function listenPrivately(server: Server, path: string): Promise<Fil
   assertSocketPath(path);
   const folder = dirname(path);
   assertPrivateFolder(folder);
-  const unfinished = join(folder, `.${randomBytes(3).toString('hex')}`);
+  // Any free name will do. (node:crypto costs 5 ms, for which ssh would wait.)
+  const unfinished = join(folder, `.${Math.random().toString(36).slice(2, 8)}`);
   assertSocketPath(unfinished);
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);

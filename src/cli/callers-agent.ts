@@ -1,7 +1,6 @@
 // Finds the caller's own ssh-agent for the daemon (agent/upstream.ts says in which order).
 import { execFile } from 'node:child_process';
-import { statSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { isOwnSocket } from '../agent/socket-file.ts';
 import { findUpstream } from '../agent/upstream.ts';
@@ -10,11 +9,20 @@ import { findUpstream } from '../agent/upstream.ts';
 export function callersAgent(env: NodeJS.ProcessEnv, sshDir: string | undefined): Promise<string | undefined> {
   return findUpstream({
     helper: env.SSH_AUTH_SOCK,
-    readSshEnvironment: () => readFile(`/proc/${process.ppid}/environ`).catch(() => undefined),
+    readSshEnvironment: async () => readNow(`/proc/${process.ppid}/environ`),
     readLaunchd,
     setting: undefined, // the daemon knows it
     look: async (path) => (isSocket(path) ? (isOurs(path, sshDir) ? 'ours' : 'other') : 'none'),
   });
+}
+
+/** At once: the kernel has it in memory, and reading it asynchronously would start Node's threads for nothing else. */
+function readNow(file: string): Uint8Array | undefined {
+  try {
+    return readFileSync(file);
+  } catch {
+    return undefined; // of another user, or no /proc
+  }
 }
 
 function isOurs(path: string, sshDir: string | undefined): boolean {

@@ -4,7 +4,9 @@ import { lstatSync } from 'node:fs';
 import { enableCompileCache } from 'node:module';
 import { makeFolder } from '../private-folder.ts';
 
-export function useCompileCache(folder: string): void {
+/** To be called before much code is loaded; it costs more than it saves where little is. */
+export function useCompileCache(folder: string | undefined): void {
+  if (folder === undefined) return;
   try {
     makeFolder(folder);
     if (isOurs(folder)) enableCompileCache(folder);

@@ -10,6 +10,7 @@ import { askOwnProcess } from '../own-process.ts';
 import { findPaths } from '../paths.ts';
 import { settings } from '../settings.ts';
 import { callersAgent } from './callers-agent.ts';
+import { useCompileCache } from './compile-cache.ts';
 import { ownPaths, usableSshDir } from './own-paths.ts';
 import { type ProxyArguments, parseProxyArguments } from './proxy-arguments.ts';
 import { resolveArguments } from './resolve-arguments.ts';
@@ -70,6 +71,7 @@ async function proxyAlone(parsed: ProxyArguments, context: VerbContext, receiver
     );
   }
   receiver.abandon();
+  useCompileCache(ownPaths(env).compileCacheDir);
   const { proxyDirectly } = await import('./proxy-direct.ts');
   await proxyDirectly(parsed, context);
 }

@@ -21,8 +21,6 @@ export async function run(argv: string[], env: NodeJS.ProcessEnv): Promise<0 | 1
   const terminal = new Terminal();
   muteLibraries();
   const stop = stopSignal();
-  const { compileCacheDir } = ownPaths(env);
-  if (compileCacheDir !== undefined) useCompileCache(compileCacheDir);
   try {
     await Promise.race([runVerb(argv, { terminal, env, signal: stop }), overdue(stop)]);
     return 0;
@@ -37,6 +35,7 @@ async function runVerb([verb, ...args]: string[], context: VerbContext): Promise
     const { proxy } = await import('./proxy.ts');
     return proxy(args, context);
   }
+  useCompileCache(ownPaths(context.env).compileCacheDir);
   if (verb === 'resolve-aws') {
     const { printAwsSettings } = await import('./resolve-aws.ts');
     return printAwsSettings(args, context);

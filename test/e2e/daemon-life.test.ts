@@ -110,7 +110,7 @@ function copyAsVersion(bench: DaemonBench, version: string): string {
     writeFileSync(file, text.replaceAll(`"${own}"`, `"${version}"`), 'latin1');
     replaced += 1;
   }
-  if (replaced !== 1) throw new Error(`the version is in ${replaced} files of dist/lib`);
+  if (replaced === 0) throw new Error('the version is in no file of dist/lib');
   return join(dist, 'keyhole');
 }
 
