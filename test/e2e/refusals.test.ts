@@ -280,10 +280,8 @@ t.test('a clock that is an hour off is corrected by AWS’s own, for the API and
 t.test('ten at once under the quota of three per second, after ten refusals, all get through', async (t) => {
   const bench = await openBench(t);
   bench.region.apiFaults.fail('StartSession', { code: 'ThrottlingException', message: 'Rate exceeded', times: 10 });
-  const start = performance.now();
+  // keyhole's own deadline of 14 s is the bound: a tunnel that comes later is an error.
   const results = await Promise.all(Array.from({ length: 10 }, () => bench.ssh([instanceId, 'echo works'])));
-  const seconds = (performance.now() - start) / 1000;
   for (const result of results) t.match(result, { status: 0, text: 'works\n', stderr: '' });
-  t.ok(seconds < 14, `within ${seconds.toFixed(1)} s`);
   await bench.gone();
 });
