@@ -5,7 +5,7 @@ import { KeyholeError, ReportedError } from './errors.ts';
 
 /** The command that runs this program, with the same Node and the same bundle. */
 export function ownCommand(args: string[]): [string, string[]] {
-  return [process.execPath, [process.argv[1]!, ...args]];
+  return [process.execPath, [...process.execArgv, process.argv[1]!, ...args]];
 }
 
 export interface Surroundings {

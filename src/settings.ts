@@ -24,9 +24,9 @@ const unitMs = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
 export const settings = {
   deadlineMs: setting(duration(1_000, 600_000), 14_000, 'how long a connection may take until ssh can talk'),
   firstByteTimeoutMs: setting(
-    duration(1_000, 300_000),
+    duration(0, 300_000),
     10_000,
-    'how long the target may stay silent after the tunnel is open, before it is taken that nothing answers there',
+    'how long the target may stay silent after the tunnel is open, before it is taken that nothing answers there; 0 does not wait, for services in which the client speaks first',
   ),
   transport: setting(
     choice('auto', 'ssm', 'eice'),

@@ -46,7 +46,7 @@ export function parseProxyArguments(args: string[]): ProxyArguments {
   if (operands.length < 2 || operands.length > 3) {
     throw new UsageError(
       'bad-usage',
-      `proxy takes a host, a port and perhaps a user, not ${operands.length} operands`,
+      `proxy takes a host, a port and perhaps a user, not ${operands.length === 1 ? 'one operand' : `${operands.length} operands`}`,
       {
         hint: `usage: ${proxyUsage}`,
       },

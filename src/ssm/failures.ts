@@ -35,7 +35,7 @@ export function tokenRefused(code: number | undefined, reason: string): Transpor
     'token-refused',
     `AWS ${close} instead of opening the data channel${reason && `: ${reason}`}`,
     {
-      hint: 'ssmmessages:OpenDataChannel must be allowed, and clientVersion be one that AWS still accepts',
+      hint: 'ssmmessages:OpenDataChannel must be allowed, and client_version be one that AWS still accepts',
     },
   );
 }

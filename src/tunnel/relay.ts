@@ -21,7 +21,7 @@ const lastWordsMs = 100;
 /** Bytes that the transport has not even taken by then find no room at the target, so they are given up. */
 const takenWithinMs = 900;
 /** From hang-up to leaving whatever is not done. With `lastWordsMs` below the 3 s that a user is promised. */
-const goneWithinMs = 2_750;
+const goneWithinMs = 2_650;
 const orphanPollMs = 500;
 
 /**
