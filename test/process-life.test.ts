@@ -23,7 +23,7 @@ t.test('one that began at another time is another one', { skip: process.platform
 
 t.test('one that ended and was not asked for is not alive', { skip: process.platform !== 'linux' }, async (t) => {
   // sleep does not know of the child that the shell had.
-  const parent = spawn('sh', ['-c', 'true & echo $!; exec sleep 60'], { stdio: ['ignore', 'pipe', 'ignore'] });
+  const parent = spawn('sh', ['-c', 'sleep 0.2 & echo $!; exec sleep 60'], { stdio: ['ignore', 'pipe', 'ignore'] });
   t.teardown(() => parent.kill());
   const pid = Number(await new Promise((resolve) => parent.stdout.once('data', resolve)));
   while (!/\) Z /.test(readFileSync(`/proc/${pid}/stat`, 'latin1')))

@@ -156,10 +156,7 @@ t.test('a port on which nothing answers is reported, and its session ended', asy
   const region = await setUp(t);
   const proxy = startProxy(t, region, ['--first-byte-timeout=1s', target, '23']);
   t.match(await proxy.ended, { status: 1 });
-  t.match(
-    proxy.stderr(),
-    /^keyhole: nothing answers on port 23 of i-0123456789abcdef0 \(1 s\)\nkeyhole: hint: .*\n$/,
-  );
+  t.match(proxy.stderr(), /^keyhole: nothing answers on port 23 of i-0123456789abcdef0 \(1 s\)\nkeyhole: hint: .*\n$/);
   t.equal(open(region), 0);
 });
 

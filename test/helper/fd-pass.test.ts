@@ -83,7 +83,7 @@ t.test(
       env,
     );
     const { stdout, stderr } = await ssh.ended;
-  t.equal(stderr, '');
+    t.equal(stderr, '');
     const results = stdout
       .trim()
       .split('\n')
