@@ -14,6 +14,8 @@ export interface CallContext {
   /** Instance or node, where the call names one. */
   target?: string | undefined;
   document?: string | undefined;
+  /** What a policy's conditions may look at, e.g. `ec2:osuser ec2-user`. */
+  conditions?: string | undefined;
   /** Where the call went. */
   endpointHost?: string | undefined;
 }
@@ -148,9 +150,10 @@ function accessDenied(error: SdkError, context: CallContext): Advice {
           ? ['-target', ` on ${resource.split('/').pop()}`]
           : ['', ` on ${resource}`];
   const anyResource = context.service === 'ssm' ? 'both the instance and the session document' : '*';
+  const conditions = context.conditions === undefined ? '' : ` (${context.conditions})`;
   return {
     code: `access-denied${what[0]}`,
-    message: `AWS denies ${clean(action)}${clean(what[1]!)} to ${clean(user ?? `the credentials ${source(context)}`)}${explicit}`,
+    message: `AWS denies ${clean(action)}${clean(what[1]!)}${conditions} to ${clean(user ?? `the credentials ${source(context)}`)}${explicit}`,
     hint: `its policy must allow ${clean(action)} on ${clean(resource ?? anyResource)}`,
   };
 }

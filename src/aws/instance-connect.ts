@@ -45,7 +45,7 @@ export class InstanceConnect {
           await client.send(command, { abortSignal: signal });
         } catch (error) {
           const context = { service: 'ec2-instance-connect', operation: 'SendSSHPublicKey', region, profile };
-          throw adviseAwsError(error, { ...context, target: instanceId });
+          throw adviseAwsError(error, { ...context, target: instanceId, conditions: `ec2:osuser ${user}` });
         }
       },
       { clock, signal },

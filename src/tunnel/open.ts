@@ -31,7 +31,7 @@ export interface TunnelOptions {
 }
 
 /** A StartSession that is not answered by then may stand in line behind others (aws/start-queue.ts). */
-const askStatusAfterMs = 300;
+const askStatusAfterMs = 1_000;
 
 /**
  * Resolves when bytes can flow. Over SSM it is not known yet whether anything listens on the port: SSM has no word for

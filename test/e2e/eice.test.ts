@@ -243,7 +243,12 @@ t.test(
     const bench = await openEiceBench(t, { region: { accessKeys: [key] } });
     const result = await bench.works();
     t.match(result, { status: 255, stderr: /Permission denied/ });
-    t.match(await bench.failures(), [{ code: /^access-denied/, message: /ec2-instance-connect:SendSSHPublicKey/ }]);
+    t.match(await bench.failures(), [
+      {
+        code: /^access-denied/,
+        message: /ec2-instance-connect:SendSSHPublicKey on i-0123456789abcdef0 \(ec2:osuser [^)]+\)/,
+      },
+    ]);
   },
 );
 
