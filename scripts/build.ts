@@ -46,18 +46,25 @@ const verbs = ['proxy-direct', 'resolve-aws', 'usage'];
 
 mkdirSync(fresh, { recursive: true });
 // `main` has to be read by any Node. `run` holds all that ssh waits for in one file, since each further one costs a
-// millisecond. `errors` is one for all: an error is told by its class.
-await build({ ...common, entryPoints: ['src/main.ts'], plugins: [apart('run')] });
-await build({ ...common, entryPoints: ['src/cli/run.ts'], plugins: [apart('errors', ...verbs)] });
-await build({ ...common, entryPoints: ['src/errors.ts'] });
+// millisecond; both are CommonJS, since Node's loader of modules costs more than all of our own code. `errors` is one for
+// all: an error is told by its class.
+const forSsh: BuildOptions = {
+  ...common,
+  format: 'cjs',
+  supported: { 'dynamic-import': false },
+};
+await build({ ...forSsh, entryPoints: ['src/main.ts'], plugins: [apart('.js', 'run')] });
+await build({ ...forSsh, entryPoints: ['src/cli/run.ts'], plugins: [apart('.js', 'errors'), apart('.mjs', ...verbs)] });
+await build({ ...forSsh, entryPoints: ['src/errors.ts'] });
 await build({
   ...common,
   entryPoints: verbs.map((verb) => `src/cli/${verb}.ts`),
   splitting: true,
+  outExtension: { '.js': '.mjs' },
   banner: { js: requireForCommonJs },
-  plugins: [apart('errors')],
+  plugins: [apart('.js', 'errors')],
 });
-writeFileSync(join(fresh, 'package.json'), '{"type":"module"}\n');
+writeFileSync(join(fresh, 'package.json'), '{"type":"commonjs"}\n');
 // Swapped in whole: somebody may be starting dist/keyhole right now.
 if (existsSync(lib)) renameSync(lib, stale);
 renameSync(fresh, lib);
@@ -74,12 +81,12 @@ if (bytes > maxBytes) {
 }
 
 /** Modules of ours that are files of their own in dist/lib. */
-function apart(...names: string[]): Plugin {
+function apart(extension: '.js' | '.mjs', ...names: string[]): Plugin {
   return {
     name: 'apart',
     setup({ onResolve }) {
       onResolve({ filter: new RegExp(`^\\.(.*)/(${names.join('|')})\\.ts$`) }, ({ path }) => ({
-        path: `./${basename(path, '.ts')}.js`,
+        path: `./${basename(path, '.ts')}${extension}`,
         external: true,
       }));
     },

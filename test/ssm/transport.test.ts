@@ -685,10 +685,7 @@ t.test('a reader that stops costs bounded memory: the session is left, and taken
     if (sent > 40 * 2 ** 20) throw new Error('never left');
     await turn();
   }
-  t.ok(
-    transport.readableLength > 7 * 2 ** 20 && transport.readableLength < 9 * 2 ** 20,
-    `${transport.readableLength}`,
-  );
+  t.ok(transport.readableLength > 7 * 2 ** 20 && transport.readableLength < 9 * 2 ** 20, `${transport.readableLength}`);
   t.equal(api.count('resume'), 0);
   for (let i = 0; i < 100; i++) agent.send(chunk);
   sent += 100 * chunk.length;
