@@ -69,6 +69,7 @@ async function dial(options: EiceTransportOptions, signal: AbortSignal): Promise
     clock,
     pingIntervalMs,
     timeoutMs: dialTimeoutMs,
+    pieces: true, // boundaries mean nothing (9.3)
     signal,
   });
   if (signal.aborted) {

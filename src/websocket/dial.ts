@@ -1,8 +1,9 @@
-// Dials a websocket: connection, TLS, proxy (the agent's business) and the upgrade, within a bound. What came of it is a
-// value, since each transport has its own words for a refusal (protocol.md 2.1, 9.3).
-import type { Agent, ClientRequest, IncomingMessage } from 'node:http';
+// Dials a websocket: connection, TLS, proxy (the agent's business) and the upgrade (RFC 6455 section 4.1), within a bound.
+// What came of it is a value, since each transport has its own words for a refusal (protocol.md 2.1, 9.3).
+import { createHash, randomBytes } from 'node:crypto';
+import { type Agent, request as httpRequest, type IncomingMessage } from 'node:http';
+import { request as httpsRequest } from 'node:https';
 import type { Socket } from 'node:net';
-import { WebSocket } from 'ws';
 import { type LinkOptions, WebSocketLink } from './link.ts';
 
 export interface DialOptions extends LinkOptions {
@@ -23,64 +24,72 @@ export type Dialled =
   /** No HTTP answer, or one that is no websocket's; also where `signal` gave up. */
   | { outcome: 'unreachable'; why: string; cause?: unknown };
 
-/** Larger ones end the connection; neither peer is known to come near (protocol.md 2.1, 9.3). */
-const maxMessageBytes = 4 * 2 ** 20;
 const maxBodyBytes = 4096;
 
 /** Never rejects. */
 export function dialWebSocket(options: DialOptions): Promise<Dialled> {
+  const { url, headers, agent, clock, timeoutMs, signal } = options;
+  if (signal?.aborted) return Promise.resolve({ outcome: 'unreachable', why: 'the attempt was given up' });
   return new Promise((resolve) => {
-    let socket: Socket | undefined;
-    const webSocket = new WebSocket(new URL(options.url), {
-      headers: options.headers,
-      perMessageDeflate: false,
-      followRedirects: false,
-      maxPayload: maxMessageBytes,
-      skipUTF8Validation: true,
-      ...(options.agent && { agent: options.agent }),
-      finishRequest: (request: ClientRequest) => {
-        request.path = requestTarget(options.url);
-        request.end();
+    const { protocol, hostname, port } = new URL(url);
+    const isSecure = protocol === 'wss:';
+    const key = randomBytes(16).toString('base64');
+    const request = (isSecure ? httpsRequest : httpRequest)({
+      host: hostname.replace(/^\[|\]$/g, ''),
+      port: port || (isSecure ? 443 : 80),
+      path: requestTarget(url),
+      // No agent of this process's: what it keeps alive is not ours.
+      agent: agent ?? false,
+      headers: {
+        ...headers,
+        'Sec-WebSocket-Version': '13',
+        'Sec-WebSocket-Key': key,
+        Connection: 'Upgrade',
+        Upgrade: 'websocket',
       },
     });
-    const settle = () => {
+    const settle = (dialled: Dialled) => {
       timer.cancel();
-      options.signal?.removeEventListener('abort', abort);
-      webSocket.off('error', onError);
+      signal?.removeEventListener('abort', abort);
+      if (dialled.outcome !== 'open') request.destroy();
+      resolve(dialled);
     };
-    const fail = (failure: Dialled) => {
-      settle();
-      webSocket.on('error', () => {});
-      webSocket.terminate();
-      resolve(failure);
-    };
-    const unreachable = (why: string, cause?: unknown) => fail({ outcome: 'unreachable', why, cause });
-    const onError = (error: Error) => unreachable(error.message, error);
+    const unreachable = (why: string, cause?: unknown) => settle({ outcome: 'unreachable', why, cause });
     const abort = () => unreachable('the attempt was given up');
-    // Not by ws: its own timeout is that of a socket it has made itself.
-    const timer = options.clock.after(options.timeoutMs, () =>
-      unreachable(`no answer within ${options.timeoutMs / 1000} s`),
-    );
-    webSocket.on('error', onError);
-    if (options.signal?.aborted) return abort();
-    options.signal?.addEventListener('abort', abort, { once: true });
-    webSocket.once('unexpected-response', (_request, response) => {
+    const timer = clock.after(timeoutMs, () => unreachable(`no answer within ${timeoutMs / 1000} s`));
+    signal?.addEventListener('abort', abort, { once: true });
+    request.on('error', (error) => unreachable(error.message, error)); // for good: it also follows destroy()
+    request.once('response', (response) => {
       const status = response.statusCode ?? 0;
-      void readBody(response).then((body) => fail({ outcome: 'refused', status, body }));
+      void readBody(response).then((body) => settle({ outcome: 'refused', status, body }));
     });
-    webSocket.once('upgrade', (response) => {
-      socket = response.socket;
+    request.once('upgrade', (response, socket, head) => {
+      const objection = objectionTo(response, key);
+      if (objection === undefined) {
+        settle({ outcome: 'open', link: new WebSocketLink(socket as Socket, head, options) });
+      } else {
+        socket.destroy();
+        unreachable(objection);
+      }
     });
-    webSocket.once('open', () => {
-      settle();
-      resolve({ outcome: 'open', link: new WebSocketLink(webSocket, socket!, options) });
-    });
+    request.end();
   });
 }
 
 /** Path and query as they stand in the URL: a parser could write them differently. */
 function requestTarget(url: string): string {
-  return /^wss?:\/\/[^/?#]*([^#]*)/i.exec(url)?.[1] || '/';
+  const target = /^wss?:\/\/[^/?#]*([^#]*)/i.exec(url)?.[1] ?? '';
+  return target.startsWith('/') ? target : `/${target}`;
+}
+
+/** What a 101 must have (RFC 6455 section 4.1), and must not: we offer no extension and no subprotocol. */
+function objectionTo({ headers }: IncomingMessage, key: string): string | undefined {
+  if (headers.upgrade?.toLowerCase() !== 'websocket') return 'the answer upgrades to something else than a websocket';
+  const accept = createHash('sha1').update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64');
+  if (headers['sec-websocket-accept'] !== accept) return 'the answer is to the websocket of somebody else';
+  if (headers['sec-websocket-extensions'] || headers['sec-websocket-protocol'])
+    return 'the answer has what was not asked for';
+  return undefined;
 }
 
 async function readBody(response: IncomingMessage): Promise<string> {

@@ -1,10 +1,12 @@
-// One open websocket, as both transports need it: frames out with backpressure, messages in, signs of life, a bounded
-// end. It knows nothing of what the messages mean. A lost socket is reported once, with its close code (RFC 6455).
+// One open websocket, as both transports need it: frames out with backpressure, bytes in, signs of life, a bounded end
+// (RFC 6455). It knows nothing of what the messages mean. A lost socket is reported once, with its close code.
 import type { Socket } from 'node:net';
-import { WebSocket } from 'ws';
 import type { Clock, Timer } from '../clock.ts';
+import { FrameError, FrameReader, Opcode } from './frame.ts';
+import { FrameWriter } from './frame-writer.ts';
 
 export interface LinkEvents {
+  /** A message; or, for a reader that wants `pieces`, whatever part of one has come. */
   message(bytes: Buffer, isBinary: boolean): void;
   /** Room again, after `hasRoom` was false. */
   drain(): void;
@@ -21,75 +23,85 @@ export interface LinkEnd {
 export interface LinkOptions {
   clock: Clock;
   pingIntervalMs: number;
+  /** For a reader to whom the boundaries of messages mean nothing: bytes are handed on as they come, without a copy. */
+  pieces?: boolean | undefined;
 }
 
+/** Larger messages end the connection; the agent's have 1,024 bytes of payload today (protocol.md 2.1). */
+const maxMessageBytes = 4 * 2 ** 20;
 /** Bytes on their way to the kernel above which the producer waits: some messages of full size. */
 const sendBufferBytes = 256 * 1024;
 /** A pong may be this late. */
 const pongGraceMs = 15_000;
-/** How long the peer may take to answer our close frame. */
+/** How long the peer may take to answer our close frame, and to take what is left after its own. */
 const closeTimeoutMs = 500;
 
 export class WebSocketLink {
-  readonly #webSocket: WebSocket;
   readonly #socket: Socket;
+  readonly #writer: FrameWriter;
+  readonly #reader: FrameReader;
   readonly #clock: Clock;
   readonly #pingIntervalMs: number;
+  readonly #pieces: boolean;
   #events: LinkEvents | undefined;
+  /** Of a message that has come in part. */
+  #parts: Buffer[] = [];
+  #partBytes = 0;
   #heardAt: number;
   #pingedAt: number | undefined;
   #roundTripMs: number | undefined;
   #timer: Timer | undefined;
-  #end: LinkEnd | undefined;
+  /** `closing`: a close frame went one way or the other. */
+  #state: 'open' | 'closing' | 'closed' = 'open';
+  #end: LinkEnd = { code: undefined, reason: '' };
   #isPaused = false;
-  #isClosing = false;
+  #hasSentClose = false;
+  /** The time for the end is running. */
+  #isBounded = false;
   #isCutOff = false;
   readonly #closed = Promise.withResolvers<boolean>();
 
-  /** @internal Use dialWebSocket. */
-  constructor(webSocket: WebSocket, socket: Socket, options: LinkOptions) {
-    this.#webSocket = webSocket;
+  /** @internal Use dialWebSocket. @param head what came behind the answer to the upgrade */
+  constructor(socket: Socket, head: Buffer, options: LinkOptions) {
     this.#socket = socket;
+    this.#writer = new FrameWriter(socket);
     this.#clock = options.clock;
     this.#pingIntervalMs = options.pingIntervalMs;
+    this.#pieces = options.pieces ?? false;
     this.#heardAt = this.#clock.now();
-    webSocket.pause();
-    webSocket.on('message', (bytes: Buffer, isBinary) => {
-      this.#heard();
-      this.#events?.message(bytes, isBinary);
+    this.#reader = new FrameReader({
+      data: (bytes, isBinary, isEnd) => this.#data(bytes, isBinary, isEnd),
+      ping: (payload) => this.#write(Opcode.pong, payload),
+      pong: () => this.#pong(),
+      close: (code, reason) => this.#closeFrame(code, reason),
     });
-    webSocket.on('ping', () => this.#heard());
-    webSocket.on('pong', () => {
-      this.#heard();
-      if (this.#pingedAt !== undefined) this.#roundTripMs = this.#heardAt - this.#pingedAt;
-      this.#pingedAt = undefined;
-    });
-    webSocket.on('error', () => {}); // 'close' follows and is what counts
-    webSocket.on('close', (code, reason) => {
-      this.#timer?.cancel();
-      this.#closed.resolve(!this.#isCutOff);
-      // ws says 1006 where there was no close frame; RFC 6455 7.4.1 keeps that number off the wire.
-      this.#end = { code: code === 1006 ? undefined : code, reason: reason.toString('utf8') };
-      this.#events?.close(this.#end);
-    });
+    socket.setTimeout(0);
+    socket.setNoDelay(true); // no byte waits
+    socket.pause();
+    if (head.length > 0) socket.unshift(head);
+    socket.on('data', (chunk: Buffer) => this.#receive(chunk));
+    socket.on('end', () => this.destroy());
+    socket.on('error', () => {}); // 'close' follows and is what counts
+    socket.on('close', () => this.#gone());
     socket.on('drain', () => this.#events?.drain());
+    socket.pause(); // a listener for data has started it
     this.#keepAlive();
   }
 
   /** Attaches the one reader; until then nothing is read. */
   start(events: LinkEvents): void {
     this.#events = events;
-    if (this.#end !== undefined) events.close(this.#end);
-    else this.#webSocket.resume();
+    if (this.#state === 'closed') events.close(this.#end);
+    else this.#socket.resume();
   }
 
   get isOpen(): boolean {
-    return this.#webSocket.readyState === WebSocket.OPEN;
+    return this.#state === 'open';
   }
 
   /** Whether a further message may be sent before `drain`. */
   get hasRoom(): boolean {
-    return this.#webSocket.bufferedAmount < sendBufferBytes;
+    return this.#socket.writableLength < sendBufferBytes;
   }
 
   /** From the last ping of ours that was answered. */
@@ -106,23 +118,24 @@ export class WebSocketLink {
     this.#socket.uncork();
   }
 
-  /** Bytes go as BINARY, a string as TEXT. */
+  /** Bytes go as BINARY, a string as TEXT. Nothing of `message` is needed after the call. */
   send(message: Uint8Array | string): void {
-    this.#webSocket.send(message);
+    if (typeof message === 'string') this.#write(Opcode.text, Buffer.from(message));
+    else this.#write(Opcode.binary, message);
   }
 
   /** Stops reading. What has been read from the socket already still comes: some 64 KiB. */
   pause(): void {
-    if (this.#isPaused || this.#isClosing) return;
+    if (this.#isPaused || this.#hasSentClose) return;
     this.#isPaused = true;
-    this.#webSocket.pause();
+    this.#socket.pause();
   }
 
   resume(): void {
     if (!this.#isPaused) return;
     this.#isPaused = false;
     this.#heard(); // silence while nothing was read says nothing
-    this.#webSocket.resume();
+    this.#socket.resume();
   }
 
   /**
@@ -130,22 +143,96 @@ export class WebSocketLink {
    * nothing is left: false where the time was over with something of what was sent still here.
    */
   close(timeoutMs: number = closeTimeoutMs): Promise<boolean> {
-    if (this.#isClosing || this.#webSocket.readyState === WebSocket.CLOSED) return this.#closed.promise;
-    this.#isClosing = true;
-    this.#isPaused = false;
-    this.#timer?.cancel();
-    this.#timer = this.#clock.after(timeoutMs, () => {
-      this.#isCutOff = this.#webSocket.bufferedAmount > 0;
-      this.destroy();
-    });
-    this.#webSocket.resume(); // the peer's close frame has to be read
-    this.#webSocket.close(1000);
+    if (this.#state === 'open') {
+      this.#sendClose(1000);
+      this.#destroyAfter(timeoutMs);
+      this.#isPaused = false;
+      this.#socket.resume(); // the peer's close frame has to be read
+    }
     return this.#closed.promise;
   }
 
   /** Drops the connection. */
   destroy(): void {
-    this.#webSocket.terminate();
+    this.#state = this.#state === 'closed' ? 'closed' : 'closing';
+    this.#socket.destroy();
+  }
+
+  #write(opcode: Opcode, payload: Uint8Array): void {
+    if (this.#state === 'open' && this.#socket.writable) this.#writer.write(opcode, payload);
+  }
+
+  #sendClose(code: number): void {
+    const payload = Buffer.alloc(code === 1005 ? 0 : 2);
+    if (code !== 1005) payload.writeUInt16BE(code);
+    this.#write(Opcode.close, payload);
+    this.#hasSentClose = true;
+    this.#state = 'closing';
+  }
+
+  #receive(chunk: Buffer): void {
+    this.#heard();
+    try {
+      this.#reader.receive(chunk);
+    } catch (error) {
+      if (!(error instanceof FrameError)) throw error;
+      if (!this.#hasSentClose) this.#sendClose(error.closeCode);
+      this.#leave();
+    }
+  }
+
+  #data(bytes: Buffer, isBinary: boolean, isEnd: boolean): void {
+    if (this.#pieces) {
+      if (bytes.length > 0 || !isBinary) this.#events?.message(bytes, isBinary);
+      return;
+    }
+    this.#partBytes += bytes.length;
+    if (this.#partBytes > maxMessageBytes) throw new FrameError('a message is too long', 1009);
+    if (isEnd && this.#parts.length === 0) {
+      this.#partBytes = 0;
+      this.#events?.message(bytes, isBinary);
+      return;
+    }
+    this.#parts.push(bytes);
+    if (!isEnd) return;
+    const message = Buffer.concat(this.#parts, this.#partBytes);
+    this.#parts = [];
+    this.#partBytes = 0;
+    this.#events?.message(message, isBinary);
+  }
+
+  #pong(): void {
+    if (this.#pingedAt !== undefined) this.#roundTripMs = this.#heardAt - this.#pingedAt;
+    this.#pingedAt = undefined;
+  }
+
+  #closeFrame(code: number, reason: string): void {
+    this.#end = { code, reason };
+    if (!this.#hasSentClose) this.#sendClose(code);
+    this.#leave();
+  }
+
+  /** Everything is said: ours ends behind what is still on its way, and the peer closes the connection (RFC 6455 7.1.1). */
+  #leave(): void {
+    this.#socket.end();
+    this.#socket.resume(); // its end has to be read
+    if (!this.#isBounded) this.#destroyAfter(closeTimeoutMs);
+  }
+
+  #destroyAfter(ms: number): void {
+    this.#isBounded = true;
+    this.#timer?.cancel();
+    this.#timer = this.#clock.after(ms, () => {
+      this.#isCutOff = this.#socket.writableLength > 0;
+      this.destroy();
+    });
+  }
+
+  #gone(): void {
+    this.#state = 'closed';
+    this.#timer?.cancel();
+    this.#closed.resolve(!this.#isCutOff);
+    this.#events?.close(this.#end);
   }
 
   #heard(): void {
@@ -169,6 +256,6 @@ export class WebSocketLink {
 
   #ping(): void {
     this.#pingedAt = this.#clock.now();
-    this.#webSocket.ping('keepalive'); // the payload of the reference plugin (protocol.md 2.1)
+    this.#write(Opcode.ping, Buffer.from('keepalive')); // the payload of the reference plugin (protocol.md 2.1)
   }
 }

@@ -26,7 +26,7 @@ const rooms: Record<string, Room> = {
   tunnel: { uses: ['ssm', 'eice', 'websocket', 'aws'] },
   ssm: { uses: ['websocket', 'aws'] },
   eice: { uses: ['websocket', 'aws'], packages: ['@smithy/signature-v4'] },
-  websocket: { uses: [], packages: ['ws'] },
+  websocket: { uses: [] },
   aws: { uses: [], packages: ['@aws-sdk/', '@smithy/', 'agent-base', 'https-proxy-agent'] },
 };
 const leaves: Record<string, Room> = {
