@@ -18,8 +18,8 @@ die() {
 # sshd lives where an ordinary user's PATH does not look.
 has() { (PATH=$PATH:/usr/sbin:/sbin && command -v "$1") >/dev/null 2>&1; }
 
-# usage FILE: prints the comment at the top of a script, which is its help.
-usage() { awk 'NR == 1 { next } !/^#/ { exit } { sub(/^# ?/, ""); print }' "$1"; }
+# usage: prints the comment at the top of the script that runs, which is its help. ($0 may be relative to another folder.)
+usage() { awk 'NR == 1 { next } !/^#/ { exit } { sub(/^# ?/, ""); print }' "$top/scripts/$name"; }
 
 # with_lock COMMAND…: two scripts at once take turns. A lock whose owner is gone is taken over.
 with_lock() (

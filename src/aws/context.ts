@@ -1,6 +1,7 @@
 // Everything a tunnel needs of AWS, from the AWS settings of this process: region, API, signer. This module loads
 // the SDK (some 100 ms), so it is imported lazily and only by what is about to call AWS.
 import { readFile } from 'node:fs/promises';
+import { rootCertificates } from 'node:tls';
 import { SSMClient } from '@aws-sdk/client-ssm';
 import type { Clock } from '../clock.ts';
 import { ConfigError } from '../errors.ts';
@@ -75,7 +76,7 @@ export async function openAws({ profile, region, clock, log }: AwsOptions): Prom
 export async function contextOf(resolution: Resolution, options: ContextOptions): Promise<AwsContext> {
   const { region, profile, credentialSource } = resolution;
   const { id, clock, log, startQueue } = options;
-  const network = makeNetwork(resolution.proxy, await readCaBundle(resolution.caBundle));
+  const network = makeNetwork(resolution.proxy, await readAuthorities(resolution));
   const credentials = credentialProvider(resolution.credentials, options.refresh);
   const common = {
     region,
@@ -151,18 +152,27 @@ function credentialProvider(first: Credentials, refresh: () => Promise<Credentia
   };
 }
 
-/** The SDK for JavaScript does not read this setting; all other AWS tools do. */
-async function readCaBundle(file: string | undefined): Promise<Buffer | undefined> {
-  if (file === undefined) return undefined;
+/**
+ * The certificate authorities to believe, undefined for Node's own. The SDK for JavaScript does not read AWS_CA_BUNDLE; all
+ * other AWS tools do. NODE_EXTRA_CA_CERTS is for Node to read, but a daemon was started by somebody else; like Node, we do
+ * without a file that can't be read.
+ * @throws ConfigError `bad-ca-bundle`
+ */
+async function readAuthorities({ caBundle, extraCa }: Resolution): Promise<string[] | undefined> {
+  if (caBundle === undefined && extraCa === undefined) return undefined;
+  const usual = caBundle === undefined ? rootCertificates : [await readCaBundle(caBundle)];
+  const extra = extraCa && (await readFile(extraCa, 'utf8').catch(() => undefined));
+  return [...usual, ...(extra ? [extra] : [])];
+}
+
+async function readCaBundle(file: string): Promise<string> {
   try {
-    return await readFile(file);
+    return await readFile(file, 'utf8');
   } catch (error) {
-    throw new ConfigError(
-      'bad-ca-bundle',
-      `cannot read AWS_CA_BUNDLE ${file}: ${(error as NodeJS.ErrnoException).code}`,
-      {
-        cause: error,
-      },
-    );
+    const { code } = error as NodeJS.ErrnoException;
+    throw new ConfigError('bad-ca-bundle', `cannot read AWS_CA_BUNDLE ${file}: ${code}`, {
+      hint: 'it has to be a file of certificates in PEM form',
+      cause: error,
+    });
   }
 }

@@ -19,7 +19,7 @@ export interface Network {
 }
 
 /** @throws ConfigError `bad-proxy` */
-export function makeNetwork({ https: proxy, no }: ProxySettings, ca: Buffer | undefined): Network {
+export function makeNetwork({ https: proxy, no }: ProxySettings, ca: string[] | undefined): Network {
   const options = { keepAlive: true, ...(ca && { ca }) };
   const http = new HttpAgent({ keepAlive: true });
   const direct = new HttpsAgent(options);

@@ -18,6 +18,8 @@ export interface Resolution {
   dualstack: boolean;
   /** Absolute path of a file with certificate authorities (AWS_CA_BUNDLE). */
   caBundle: string | undefined;
+  /** Path of a file with further ones (NODE_EXTRA_CA_CERTS). */
+  extraCa: string | undefined;
   proxy: ProxySettings;
 }
 
@@ -72,6 +74,7 @@ export function parseResolution(body: Record<string, unknown>): Resolution {
     fips: settings?.fips === true,
     dualstack: settings?.dualstack === true,
     caBundle: text(settings?.caBundle),
+    extraCa: text(settings?.extraCa),
     proxy: { https: text(settings?.proxy?.https), no: text(settings?.proxy?.no) },
   };
 }

@@ -57,6 +57,7 @@ export async function resolveAws(wanted: WantedSettings): Promise<ResolvedHere> 
       fips: findSwitch('fips', profile),
       dualstack: findSwitch('dualstack', profile),
       caBundle: caBundle && resolve(caBundle),
+      extraCa: env.NODE_EXTRA_CA_CERTS && resolve(env.NODE_EXTRA_CA_CERTS),
       proxy: {
         https: env.HTTPS_PROXY || env.https_proxy || undefined,
         no: env.NO_PROXY || env.no_proxy || undefined,

@@ -41,12 +41,31 @@ function describe(status: DaemonStatus | undefined): string {
     '',
     ...(tunnels.length === 0 ? ['no tunnels'] : table(tunnelRows(tunnels))),
   ];
-  const failed = pushes.filter((push) => push.state === 'failed');
+  const failed = pushes.filter((push) => push.state === 'failed' && !pushes.some((other) => isLater(other, push)));
   if (failed.length > 0) lines.push('', 'keys that could not be pushed:');
-  for (const { target, user, message } of failed) lines.push(`  ${user}@${target.replace(/^.*\//, '')}: ${message}`);
+  for (const { target, user, message, at } of failed) {
+    lines.push(`  ${user}@${instanceOf(target)}, ${age(at)} ago: ${message}`);
+  }
   if (leftSessions.length > 0) lines.push('', 'sessions of a killed daemon that could not be ended:');
   for (const { sessionId, target, region } of leftSessions) lines.push(`  ${sessionId} to ${target} in ${region}`);
   return lines.join('\n');
+}
+
+type Push = DaemonStatus['pushes'][number];
+
+/** Whether one push made good what another one, perhaps with other credentials, had failed to do. */
+function isLater(one: Push, other: Push): boolean {
+  return (
+    one.state === 'pushed' &&
+    one.at > other.at &&
+    one.user === other.user &&
+    instanceOf(one.target) === instanceOf(other.target)
+  );
+}
+
+/** A push's target names its settings too. */
+function instanceOf(target: string): string {
+  return target.replace(/^.*\//, '');
 }
 
 function tunnelRows(tunnels: DaemonStatus['tunnels']): string[][] {

@@ -10,7 +10,7 @@ import { ownCommand } from '../own-process.ts';
  * of the first caller must not reach the second. No secrets either: /proc shows a process's environment to its user.
  */
 const inherited =
-  /^(?:HOME|PATH|USER|LOGNAME|SHELL|LANG|LC_[A-Z]+|TZ|TMPDIR|XDG_[A-Z_]+|KEYHOLE_[A-Z_]+|DBUS_SESSION_BUS_ADDRESS|SSL_CERT_FILE|SSL_CERT_DIR|NODE_EXTRA_CA_CERTS)$/;
+  /^(?:HOME|PATH|USER|LOGNAME|SHELL|LANG|LC_[A-Z]+|TZ|TMPDIR|XDG_[A-Z_]+|KEYHOLE_[A-Z_]+|DBUS_SESSION_BUS_ADDRESS)$/;
 
 export function daemonEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   return Object.fromEntries(Object.entries(env).filter(([name]) => inherited.test(name)));

@@ -118,6 +118,21 @@ t.test("a clock that is off by an hour is corrected by AWS's, for our own signat
   }
 });
 
+t.test('certificate authorities: those of AWS_CA_BUNDLE, or of NODE_EXTRA_CA_CERTS, or none that help', async (t) => {
+  const region = await regionFor(t, { tls: true });
+  const { AWS_CA_BUNDLE: file = '', NODE_EXTRA_CA_CERTS: _, ...env } = region.env;
+  for (const trusted of [{ AWS_CA_BUNDLE: file }, { NODE_EXTRA_CA_CERTS: file }]) {
+    useAwsSettings(t, {}, { ...env, ...trusted });
+    const aws = await openAws(options);
+    t.teardown(() => aws.close());
+    t.ok((await aws.ssm.startSession(request)).sessionId, Object.keys(trusted).join());
+  }
+  useAwsSettings(t, {}, { ...env, NODE_EXTRA_CA_CERTS: '/nowhere.pem' });
+  const aws = await openAws(options);
+  t.teardown(() => aws.close());
+  await t.rejects(aws.ssm.startSession(request), { code: 'tls-failed' });
+});
+
 t.test('twice as many sessions at once as the quota allows in a second all start', async (t) => {
   const region = await regionFor(t, { quotas: { StartSession: 30 } });
   useAwsSettings(t, {}, region.env);

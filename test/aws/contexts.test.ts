@@ -31,6 +31,7 @@ function answer(accessKeyId: string, more: { expiresIn?: number; asksProgram?: b
     fips: false,
     dualstack: false,
     caBundle: undefined,
+    extraCa: undefined,
     proxy: { https: undefined, no: undefined },
   });
 }

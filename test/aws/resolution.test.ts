@@ -18,6 +18,7 @@ const resolution: Resolution = {
   fips: true,
   dualstack: false,
   caBundle: '/etc/ca.pem',
+  extraCa: '/etc/extra.pem',
   proxy: { https: 'http://proxy:3128', no: 'localhost' },
 };
 const least: Resolution = {
@@ -30,6 +31,7 @@ const least: Resolution = {
   fips: false,
   dualstack: false,
   caBundle: undefined,
+  extraCa: undefined,
   proxy: { https: undefined, no: undefined },
 };
 

@@ -125,6 +125,7 @@ export async function setStage(t: Test, options: RegionOptions = {}): Promise<St
     fips: false,
     dualstack: false,
     caBundle: undefined,
+    extraCa: undefined,
     proxy: { https: undefined, no: undefined },
   });
   const pairs = await socketPairs(t);

@@ -8,10 +8,11 @@ t.test('the daemon inherits where things are, and settings; nothing of AWS, no s
     LC_ALL: 'C',
     XDG_RUNTIME_DIR: '/run/user/1',
     KEYHOLE_IDLE_TIMEOUT: '1m',
-    NODE_EXTRA_CA_CERTS: '/etc/ca.pem',
   };
   const dropped = {
     AWS_PROFILE: 'prod',
+    // Each caller's own are in its settings (aws/resolution.ts).
+    NODE_EXTRA_CA_CERTS: '/etc/ca.pem',
     AWS_SECRET_ACCESS_KEY: 'x',
     NODE_OPTIONS: '--require x',
     NODE_CHANNEL_FD: '1',
