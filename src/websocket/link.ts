@@ -29,6 +29,8 @@ export interface LinkOptions {
 
 /** Larger messages end the connection; the agent's have 1,024 bytes of payload today (protocol.md 2.1). */
 const maxMessageBytes = 4 * 2 ** 20;
+/** So many parts of one message at most: empty fragments would take memory without a byte to count. */
+const maxMessageParts = 4_096;
 /** Bytes on their way to the kernel above which the producer waits: some messages of full size. */
 const sendBufferBytes = 256 * 1024;
 /** A pong may be this late. */
@@ -193,7 +195,7 @@ export class WebSocketLink {
       this.#events?.message(bytes, isBinary);
       return;
     }
-    this.#parts.push(bytes);
+    if (this.#parts.push(bytes) > maxMessageParts) throw new FrameError('a message has too many parts', 1008);
     if (!isEnd) return;
     const message = Buffer.concat(this.#parts, this.#partBytes);
     this.#parts = [];

@@ -117,6 +117,25 @@ t.test('silence while nothing is read is not taken for death, and what comes aft
   t.equal(clock.pending, 0);
 });
 
+t.test('a message of empty parts without end closes the link, and a whole one of many parts comes', async (t) => {
+  const { server, dial } = await scene(t);
+  const messages: number[] = [];
+  const link = await dial();
+  const ended = new Promise<{ code: number | undefined }>((resolve) => {
+    link.start({ message: (bytes) => messages.push(bytes.length), drain: () => {}, close: resolve });
+  });
+  await until(() => server.last.webSocket !== undefined);
+  const send = (part: string, fin: boolean) => server.last.webSocket!.send(part, { fin, binary: true });
+  for (let n = 0; n < 1_000; n++) send('x', false);
+  send('x', true);
+  await until(() => messages.length === 1);
+  t.equal(messages[0], 1_001);
+  for (let n = 0; n < 5_000; n++) send('', false);
+  await ended;
+  t.equal(server.last.closeCode, 1008);
+  t.equal(messages.length, 1);
+});
+
 t.test('the round trip is that of the last ping', async (t) => {
   const { server, clock, dial } = await scene(t);
   server.answersPings = false;
