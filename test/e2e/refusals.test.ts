@@ -213,7 +213,7 @@ const refusals: Refusal[] = [
     region: { sessions: { tokenLifetimeMs: 0 } },
     status: 1,
     says: 'AWS closed with code 1008 instead of opening the data channel: OpenDataChannel: the token is not valid',
-    hint: 'ssmmessages:OpenDataChannel must be allowed, and clientVersion be one that AWS still accepts',
+    hint: 'ssmmessages:OpenDataChannel must be allowed, and client_version be one that AWS still accepts',
     sessions: 1,
   },
   elsewhere('wss://evil.example.com/v1/data-channel/x', 'evil.example.com is not a Session Manager host'),
