@@ -49,6 +49,7 @@ async function main(argv: string[]): Promise<void> {
       const { runs, isQuick } = options;
       results.push(...(await measure.run({ stand, network, subjects, subjectOptions, isWanted, runs, isQuick, say })));
     }
+    results.push(leftBehind(subjects));
   } finally {
     load.end = machineLoad();
     for (const subject of subjects) await subject.clean();
@@ -71,6 +72,18 @@ async function main(argv: string[]): Promise<void> {
   say(
     `took ${Math.round((performance.now() - startedAt) / 1000)} s; written to ${options.json} and ${options.markdown}`,
   );
+}
+
+/** Processes that are still there although every connection has been closed. */
+function leftBehind(subjects: Subject[]): Result {
+  const count = (subject: Subject) => [subject.leftBehind().length];
+  return {
+    name: 'left',
+    title: 'processes left behind in the end',
+    unit: '',
+    better: 'lower',
+    series: Object.fromEntries(subjects.filter(({ isCold }) => !isCold).map((each) => [each.name, count(each)])),
+  };
 }
 
 function readArguments(argv: string[]): Options {

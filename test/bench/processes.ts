@@ -6,6 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 const msPerTick = 10;
 
 interface Stat {
+  state: string;
   parent: number;
   session: number;
   cpuMs: number;
@@ -21,6 +22,7 @@ function readStat(pid: number | 'self'): Stat | undefined {
   const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
   const number = (field: number) => Number(fields[field - 3]);
   return {
+    state: fields[0]!,
     parent: number(4),
     session: number(6),
     cpuMs: (number(14) + number(15)) * msPerTick,
@@ -38,8 +40,10 @@ export function endedChildrenCpuMs(): number {
   return readStat('self')!.childrenCpuMs;
 }
 
+/** One that has ended and was not waited for yet is not. */
 export function isAlive(pid: number): boolean {
-  return readStat(pid) !== undefined;
+  const state = readStat(pid)?.state;
+  return state !== undefined && state !== 'Z';
 }
 
 /** Whether it left the session of whoever started it, to outlive him. */
@@ -124,7 +128,13 @@ export async function endProcesses(pids: readonly number[], patienceMs = 4_000):
         // Gone since.
       }
     }
-    const until = performance.now() + waitMs;
-    while (pids.some(isAlive) && performance.now() < until) await delay(10);
+    await waitForEnd(pids, waitMs);
   }
+}
+
+/** Those that are still there after the time, or none as soon as all have gone. */
+export async function waitForEnd(pids: readonly number[], timeoutMs: number): Promise<number[]> {
+  const until = performance.now() + timeoutMs;
+  while (pids.some(isAlive) && performance.now() < until) await delay(10);
+  return pids.filter(isAlive);
 }

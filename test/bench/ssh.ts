@@ -1,18 +1,23 @@
 // Runs the real ssh for a subject: to the end of a command, or as a session whose stdin and stdout the benchmark holds.
 import { type ChildProcessByStdio, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import type { Readable, Writable } from 'node:stream';
-import { descendants, endProcesses } from './processes.ts';
+import { setTimeout as delay } from 'node:timers/promises';
+import { descendants, endProcesses, waitForEnd } from './processes.ts';
 import { instanceId } from './stand.ts';
 import type { Subject } from './subject.ts';
 
 const defaultTimeoutMs = 60_000;
+const lastWordsMs = 500;
+/** Issue 2: after ssh has ended. */
+const goneWithinMs = 3_000;
 
 /** Milliseconds from the start of ssh to its end. @throws when it fails, or is not done in time */
 export async function timeSsh(subject: Subject, command: string, timeoutMs = defaultTimeoutMs): Promise<number> {
   const startedAt = performance.now();
   const session = openSsh(subject, [command]);
   session.child.stdin.end();
-  const timer = setTimeout(() => session.child.kill('SIGKILL'), timeoutMs);
+  const timer = setTimeout(() => session.stop(), timeoutMs);
   try {
     await session.exited;
     return performance.now() - startedAt;
@@ -25,6 +30,8 @@ export class SshSession {
   readonly child: ChildProcessByStdio<Writable, Readable, Readable>;
   /** Resolves when ssh ended with status 0. */
   readonly exited: Promise<void>;
+  /** Resolves when ssh is gone; what it started may still hold its stderr. */
+  readonly #ended: Promise<void>;
   #received = 0;
   #wanted = 0;
   #onReceived: (() => void) | undefined;
@@ -41,11 +48,16 @@ export class SshSession {
       this.#received += chunk.length;
       if (this.#received >= this.#wanted) this.#onReceived?.();
     });
+    const closed = once(this.child, 'close');
+    closed.catch(() => {}); // could not be started: told below
+    this.#ended = new Promise((resolve) => this.child.once('exit', () => resolve()).once('error', () => resolve()));
     this.exited = new Promise((resolve, reject) => {
       this.child.once('error', reject);
-      this.child.once('close', (status, signal) => {
-        if (status === 0) resolve();
-        else reject(new Error(`${subject.name}: ssh ended with ${signal ?? status}: ${complaint.trim()}`));
+      this.child.once('exit', async (status, signal) => {
+        if (status === 0) return resolve();
+        // For its last words; whoever else holds its stderr is not waited for.
+        await Promise.race([closed, delay(lastWordsMs)]);
+        reject(new Error(`${subject.name}: ssh ended with ${signal ?? status}: ${complaint.trim()}`));
       });
     });
     this.exited.catch(() => {}); // whoever waits for it is told
@@ -77,19 +89,29 @@ export class SshSession {
     this.child.stdin.write(bytes);
   }
 
+  /** At once, with all that it started. */
+  stop(): void {
+    void endProcesses([this.child.pid!, ...this.helpers], 0);
+  }
+
   /** Processes that carry the bytes of this connection and of no other. */
   get helpers(): number[] {
     return descendants(this.child.pid!);
   }
 
-  /** Ends stdin, then, if that does not end ssh, ssh and all that it started. */
+  /**
+   * Ends stdin, then, if that does not end ssh, ssh and all that it started.
+   * @throws when something of it outlives ssh for long: what is left behind is a fault, and must not be in the next round
+   */
   async close(patienceMs = 3_000): Promise<void> {
-    const left = [this.child.pid!, ...this.helpers];
+    const all = [this.child.pid!, ...this.helpers];
     this.child.stdin.end();
     const timer = setTimeout(() => this.child.kill(), patienceMs);
-    await this.exited.catch(() => {});
+    await this.#ended;
     clearTimeout(timer);
+    const left = await waitForEnd(all, goneWithinMs);
     await endProcesses(left);
+    if (left.length > 0) throw new Error(`${left.length} processes were left ${goneWithinMs} ms after ssh`);
   }
 }
 

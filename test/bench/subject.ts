@@ -20,6 +20,8 @@ export interface Subject {
   env(): Record<string, string>;
   /** What serves all connections, if anything does and is there. */
   sharedProcesses(): number[];
+  /** What should have ended with its connection, where no connection is open. */
+  leftBehind(): number[];
   /** Before each connection, not measured. */
   prepare(): void;
   /** After each connection, or after the last. */
@@ -126,6 +128,10 @@ class SshSubject implements Subject {
   sharedProcesses(): number[] {
     if (this.proxyCommand === undefined) return [];
     return processesOfHome(this.#home).filter(leadsSession);
+  }
+
+  leftBehind(): number[] {
+    return processesOfHome(this.#home).filter((pid) => !leadsSession(pid));
   }
 
   prepare(): void {
