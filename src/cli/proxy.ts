@@ -13,7 +13,7 @@ import { callersAgent } from './callers-agent.ts';
 import { useCompileCache } from './compile-cache.ts';
 import { ownPaths, usableSshDir } from './own-paths.ts';
 import { type ProxyArguments, parseProxyArguments } from './proxy-arguments.ts';
-import { resolveArguments } from './resolve-arguments.ts';
+import { resolveArguments, type WantedSettings } from './resolve-arguments.ts';
 import type { VerbContext } from './run.ts';
 
 /** A daemon that can't be used for one of these is no reason to fail: the proxy then does without. */
@@ -53,7 +53,9 @@ async function proxyByCommonDaemon(
   const { env } = context;
   try {
     const sshDir = usableSshDir(env);
-    await askDaemon(parsed, context, receiver, (signal) => connectDaemon({ sshDir, env, clock: systemClock, signal }));
+    await askDaemon(parsed, context, receiver, (signal, onStart) =>
+      connectDaemon({ sshDir, env, clock: systemClock, signal, onStart }),
+    );
     return true;
   } catch (error) {
     if (!(error instanceof KeyholeError) || !fallbackCodes.has(error.code)) throw error;
@@ -66,9 +68,10 @@ async function proxyByCommonDaemon(
 async function proxyAlone(parsed: ProxyArguments, context: VerbContext, receiver: Receiver): Promise<void> {
   const { env } = context;
   if (receiver.handover === 'fd') {
-    return await askDaemon(parsed, context, receiver, (signal) =>
-      connectPrivateDaemon({ env, clock: systemClock, signal }),
-    );
+    return await askDaemon(parsed, context, receiver, (signal, onStart) => {
+      onStart();
+      return connectPrivateDaemon({ env, clock: systemClock, signal });
+    });
   }
   receiver.abandon();
   useCompileCache(ownPaths(env).compileCacheDir);
@@ -77,15 +80,23 @@ async function proxyAlone(parsed: ProxyArguments, context: VerbContext, receiver
 }
 
 async function askDaemon(
-  { operands, flags }: ProxyArguments,
+  { operands, flags, host }: ProxyArguments,
   { env, signal, terminal }: VerbContext,
   receiver: Receiver,
-  connect: ProxyOptions['connect'],
+  connect: (signal: AbortSignal, onStart: () => void) => ReturnType<ProxyOptions['connect']>,
 ): Promise<void> {
   const upstreamAgent = await callersAgent(env, findPaths(env).sshDir);
   const surroundings = { env: definedOnly(env), cwd: workingDirectory() };
+  const resolve = (wanted: WantedSettings, stop: AbortSignal) =>
+    askOwnProcess(resolveArguments(wanted), surroundings, stop);
+  // A daemon that starts knows no settings: they are looked up while it does, once, and only for what the host names.
+  let early: Promise<Record<string, unknown>> | undefined;
   await proxyByDaemon({
-    connect,
+    connect: (stop) =>
+      connect(stop, () => {
+        early ??= resolve(host, stop);
+        early.catch(() => {}); // told when it is asked for
+      }),
     receiver,
     request: {
       ...operands,
@@ -93,7 +104,11 @@ async function askDaemon(
       caller: { ...surroundings, pid: process.pid, parentPid: process.ppid },
       ...(upstreamAgent !== undefined && { upstreamAgent }),
     },
-    resolveAws: (wanted, stop) => askOwnProcess(resolveArguments(wanted), surroundings, stop),
+    resolveAws: (wanted, stop) => {
+      const known = wanted.profile === host.profile && wanted.region === host.region ? early : undefined;
+      early = undefined;
+      return known ?? resolve(wanted, stop);
+    },
     deadlineMs: settings.deadlineMs.read(flags.deadline ?? env.KEYHOLE_DEADLINE) ?? settings.deadlineMs.default,
     clock: systemClock,
     signal,

@@ -21,6 +21,8 @@ export interface FindOptions {
 
 export interface ConnectOptions extends FindOptions {
   env: NodeJS.ProcessEnv;
+  /** A daemon has just been started: what it will ask for can be looked up beside that. */
+  onStart?(): void;
 }
 
 /** How often a daemon that is starting is looked for. A connect that is refused costs microseconds. */
@@ -54,6 +56,7 @@ export async function connectDaemon(options: ConnectOptions): Promise<ControlLin
         if (starts === maxStarts) throw notStarted('ends as soon as it is started');
         if (release !== undefined) {
           daemon = spawnDaemon(env);
+          options.onStart?.();
           starts += 1;
         } else {
           release = takeStartLock(join(sshDir, 'start.lock'));
