@@ -33,7 +33,7 @@ export interface Network {
   readonly env: Record<string, string>;
   /** Where ssh without any ProxyCommand connects to. */
   readonly sshd: Address;
-  /** The long way's, to the region and to sshd; none where all is near. */
+  /** The long way's, to the APIs, the gateway and sshd; none where all is near. */
   readonly links: readonly FarLink[];
   setFaults(faults: NonNullable<RegionRequest['faults']>): Promise<void>;
   close(): Promise<void>;
@@ -77,8 +77,9 @@ export async function openStand(): Promise<Stand> {
 }
 
 async function openNetwork(sshd: Sshd, { tls = false, far = false }): Promise<Network> {
-  const links = far ? [await FarLink.listen(), await FarLink.listen()] : [];
-  const [toRegion, toSshd] = links;
+  // AWS's API and gateway are two hosts; over one, a client could upgrade the connection on which it called the API.
+  const links = far ? await Promise.all([FarLink.listen(), FarLink.listen(), FarLink.listen()]) : [];
+  const [toApi, toGateway, toSshd] = links;
   const region = fork(join(import.meta.dirname, 'region-process.ts'), {
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
   });
@@ -90,13 +91,15 @@ async function openNetwork(sshd: Sshd, { tls = false, far = false }): Promise<Ne
       quotas: { StartSession: startsPerSecond, TerminateSession: startsPerSecond, SendSSHPublicKey: startsPerSecond },
       // Plugins before 1.2.764.0 are to be measured too.
       gateway: { requireSignature: false, minimumClientVersion: '0.0.0.0' },
-      ...(toRegion && { streamAuthority: authority(toRegion.address) }),
+      ...(toGateway && { streamAuthority: authority(toGateway.address) }),
     },
   });
-  if (toRegion) toRegion.target = { host: '127.0.0.1', port: Number(new URL(endpoint).port) };
+  for (const link of [toApi, toGateway]) {
+    if (link) link.target = { host: '127.0.0.1', port: Number(new URL(endpoint).port) };
+  }
   if (toSshd) toSshd.target = sshd;
   return {
-    env: toRegion ? moved(env, new URL(endpoint).host, authority(toRegion.address)) : env,
+    env: toApi ? moved(env, new URL(endpoint).host, authority(toApi.address)) : env,
     sshd: toSshd?.address ?? sshd,
     links,
     async setFaults(faults) {
