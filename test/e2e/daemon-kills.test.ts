@@ -10,6 +10,5 @@ t.test(`${rounds} random kills`, async (t) => {
   t.comment(`seeds from ${seed}`);
   const bench = await openKillBench(t);
   const killed = await killOften(bench, seed, rounds);
-  // Some come too late: the helper has gone, or no daemon is there yet.
-  for (const victim of victims) t.ok(killed[victim] >= Math.floor(rounds / 10), `${victim}: ${killed[victim]} times`);
+  for (const victim of victims) t.ok(killed[victim] >= Math.floor(rounds / 3), `${victim}: ${killed[victim]} times`);
 });

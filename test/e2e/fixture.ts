@@ -15,8 +15,13 @@ import { type Sshd, startSshd } from '../region/sshd/sshd.ts';
 export const keyhole = resolve(import.meta.dirname, '../../dist/keyhole');
 export const instanceId = 'i-0123456789abcdef0';
 export const nodeId = 'mi-0123456789abcdef0';
+/**
+ * By how much the bounds in time are stretched: scripts/test gives 3, since a machine that others use may stand still for
+ * seconds. The commands that look for what is slow (scripts/kills, scripts/soak) keep to the bounds themselves.
+ */
+export const patience = Number(process.env.TEST_PATIENCE || 1);
 /** In which everything has to be gone after ssh has (issue 2). */
-export const goneWithinMs = 3_000;
+export const goneWithinMs = 3_000 * patience;
 const commandTimeoutMs = 60_000;
 
 export interface BenchOptions {
