@@ -42,7 +42,7 @@ const common: BuildOptions = {
   logLevel: 'warning',
 };
 /** Imported by `run` when they are wanted, and so not part of it. */
-const verbs = ['proxy-direct', 'resolve-aws', 'usage'];
+const verbs = ['proxy-direct', 'resolve-aws', 'usage', 'wanted-settings'];
 
 mkdirSync(fresh, { recursive: true });
 // `main` has to be read by any Node. `run` holds all that ssh waits for in one file, since each further one costs a

@@ -13,7 +13,15 @@ export interface Setting<T> extends Kind<T> {
   readonly default: T;
   /** One line for the man page. */
   readonly about: string;
+  /** What it is about, and so where in the file it may stand (config.ts). */
+  readonly scope: Scope;
 }
+
+/**
+ * `connection`: for all hosts, or in the table of some. `host`: in such a table only, for what holds for every host has a
+ * better place (AWS_PROFILE). `program`: outside of these tables, since it is the daemon's or the process's.
+ */
+export type Scope = 'connection' | 'host' | 'program';
 
 const unitMs = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
 
@@ -22,6 +30,34 @@ const unitMs = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
  * (`pingIntervalMs` is `ping_interval`), in the environment KEYHOLE_PING_INTERVAL, as a flag --ping-interval.
  */
 export const settings = {
+  target: ofHost<string | undefined>(
+    pattern(
+      /^(?:i-[0-9a-f]{8,17}|mi-[0-9a-f]{17})(?:\.[\w.@+=-]{1,160})?$/,
+      'an id, i-… or mi-…, perhaps with .REGION and .PROFILE',
+    ),
+    undefined,
+    'the host that is meant by this name: an alias',
+  ),
+  profile: ofHost<string | undefined>(
+    pattern(/^[^\p{C}]{1,128}$/u, 'the name of an AWS profile'),
+    undefined,
+    'AWS profile; wins over AWS_PROFILE, and a profile in the name of the host over it',
+  ),
+  region: ofHost<string | undefined>(
+    pattern(/^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/, 'an AWS region, such as eu-west-1'),
+    undefined,
+    'AWS region; wins over AWS_REGION, and a region in the name of the host over it',
+  ),
+  user: setting<string | undefined>(
+    pattern(/^[A-Za-z0-9_][A-Za-z0-9._-]{0,30}[A-Za-z0-9$_-]?$/, 'a login name'),
+    undefined,
+    'login name for which the key is pushed where proxy is given none',
+  ),
+  port: setting<number | undefined>(
+    integer(1, 65_535),
+    undefined,
+    "port of the host's sshd: the one that is meant by ssh's default, 22",
+  ),
   deadlineMs: setting(duration(1_000, 600_000), 14_000, 'how long a connection may take until ssh can talk'),
   firstByteTimeoutMs: setting(
     duration(0, 300_000),
@@ -90,29 +126,33 @@ export const settings = {
     'instance-connect',
     'how the public key of the daemon gets onto an instance: by EC2 Instance Connect, or not at all',
   ),
-  startSessionsPerSecond: setting(
+  startSessionsPerSecond: ofProgram(
     integer(1, 1_000),
     3,
     'AWS quota of StartSession for the account and region; more connections at once wait in line',
   ),
-  idleTimeoutMs: setting(duration(1_000, 604_800_000), 600_000, 'how long a daemon stays that nobody uses'),
-  keyLifetimeMs: setting(
+  idleTimeoutMs: ofProgram(duration(1_000, 604_800_000), 600_000, 'how long a daemon stays that nobody uses'),
+  keyLifetimeMs: ofProgram(
     duration(60_000, 604_800_000),
     3_600_000,
     'how long the daemon uses one key before it makes another',
   ),
-  agentUpstream: setting<string | undefined>(
+  agentUpstream: ofProgram<string | undefined>(
     absolutePath(),
     undefined,
     'socket of your own ssh-agent, for where it is not found by itself (1Password, Secretive)',
   ),
-  agentAllowUnbound: setting(
+  agentAllowUnbound: ofProgram(
     flag(),
     false,
     'whether clients that do not bind their agent connection (ssh before 8.9) are offered the key of the daemon',
   ),
-  logLevel: setting(choice('error', 'info', 'debug'), 'error', 'how much is logged'),
-  logFile: setting<string | undefined>(absolutePath(), undefined, 'where proxy logs to; nothing is logged without it'),
+  logLevel: ofProgram(choice('error', 'info', 'debug'), 'error', 'how much is logged'),
+  logFile: ofProgram<string | undefined>(
+    absolutePath(),
+    undefined,
+    'where proxy logs to; nothing is logged without it',
+  ),
 } satisfies Record<string, Setting<unknown>>;
 
 export type SettingName = keyof typeof settings;
@@ -137,7 +177,15 @@ export function flagName(name: string): string {
 }
 
 function setting<T>(kind: Kind<T>, fallback: T, about: string): Setting<T> {
-  return { ...kind, default: fallback, about };
+  return { ...kind, default: fallback, about, scope: 'connection' };
+}
+
+function ofHost<T>(kind: Kind<T>, fallback: T, about: string): Setting<T> {
+  return { ...kind, default: fallback, about, scope: 'host' };
+}
+
+function ofProgram<T>(kind: Kind<T>, fallback: T, about: string): Setting<T> {
+  return { ...kind, default: fallback, about, scope: 'program' };
 }
 
 function integer(min: number, max: number): Kind<number> {
@@ -209,4 +257,10 @@ function absolutePath(): Kind<string> {
     allowed: 'an absolute path',
     read: (value) => (typeof value === 'string' && value.startsWith('/') && !value.includes('\0') ? value : undefined),
   };
+}
+
+/** A value that was given, for a message. */
+export function show(value: unknown): string {
+  const text = JSON.stringify(value, (_, part) => (typeof part === 'bigint' ? String(part) : part)) ?? String(value);
+  return text.length > 80 ? `${text.slice(0, 79)}…` : text;
 }

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { loadSettings } from '../src/config.ts';
+import { aliases, findSettings, loadSettings } from '../src/config.ts';
 import { ConfigError, UsageError } from '../src/errors.ts';
 import { envName, fileKey, flagName, settings, showDuration } from '../src/settings.ts';
 
@@ -8,8 +8,11 @@ const none = { env: {}, file: undefined };
 
 /** The settings that hold with this text as configuration file. */
 function withFile(t: Test, text: string, env: NodeJS.ProcessEnv = {}, flags: Record<string, string> = {}) {
-  const file = join(t.testdir({ 'config.toml': text }), 'config.toml');
-  return loadSettings({ flags, env, file });
+  return loadSettings({ flags, env, file: fileOf(t, text) });
+}
+
+function fileOf(t: Test, text: string): string {
+  return join(t.testdir({ 'config.toml': text }), 'config.toml');
 }
 
 t.test('without any source the defaults hold, and each of them would be allowed', async (t) => {
@@ -114,6 +117,69 @@ t.test('an unknown key is an error that names the near miss', async (t) => {
   });
   t.throws(() => withFile(t, 'xyzzy = 3'), { code: 'unknown-setting', hint: /^settings are .*ping_interval/ });
   t.throws(() => withFile(t, '[hosts]\na = 1'), { code: 'unknown-setting', message: /"hosts" in .*:1:1/ });
+});
+
+const tables = `transport = "eice"
+ping_interval = "1m"
+
+[host."web-* !web-9"]
+profile = "web"
+
+[host."web-1"]
+profile = "one"
+transport = "ssm"
+
+[host."*"]
+profile = "all"
+region = "eu-west-1"
+`;
+
+t.test('of the tables for a host, the first that has a setting gives it; then all hosts have it', async (t) => {
+  const file = fileOf(t, tables);
+  const load = (host?: string) => loadSettings({ env: {}, file, host });
+  t.match(load('web-1'), { profile: 'web', transport: 'ssm', region: 'eu-west-1', pingIntervalMs: 60_000 });
+  t.match(load('WEB-2'), { profile: 'web', transport: 'eice' }, 'in any case');
+  t.match(load('web-9'), { profile: 'all', region: 'eu-west-1' }, 'a pattern with ! takes the host out');
+  t.match(load(), { profile: undefined, region: undefined, transport: 'eice' }, 'without a host no table holds');
+  const env = { KEYHOLE_PROFILE: 'env' };
+  t.equal(loadSettings({ env, file, host: 'web-1' }).profile, 'env', 'the environment wins over a table');
+});
+
+t.test('every value is told with where it comes from', async (t) => {
+  const file = fileOf(t, tables);
+  const env = { KEYHOLE_REGION: 'us-east-1' };
+  const found = findSettings({ env, file, host: 'web-1', flags: { deadline: '5s' } });
+  t.strictSame(found.profile, {
+    value: 'web',
+    origin: { from: 'file', file, line: 5, column: 1, host: 'web-* !web-9' },
+  });
+  t.strictSame(found.pingIntervalMs, { value: 60_000, origin: { from: 'file', file, line: 2, column: 1 } });
+  t.strictSame(found.region, { value: 'us-east-1', origin: { from: 'environment', name: 'KEYHOLE_REGION' } });
+  t.strictSame(found.deadlineMs, { value: 5_000, origin: { from: 'flag', name: '--deadline' } });
+  t.strictSame(found.sshDocument, { value: 'AWS-StartSSHSession', origin: { from: 'default' } });
+});
+
+t.test('a mistake in a table is one for every host, and its place is told', async (t) => {
+  for (const [text, code, message, hint] of [
+    ['\n[host.db]\n  regoin = "x"', 'unknown-setting', /"regoin" in .*:3:3/, 'did you mean region?'],
+    ['[host.db]\nport = 22\n[host."a*"]\nport = 0', 'bad-setting', /^port in .*:4:1 is 0$/, /1 to 65535/],
+    ['[host]\ndb = { user = "-x" }', 'bad-setting', /^user in .*:2:8 is "-x"$/, /login name/],
+    ['[host.db.agent]\nupstream = "/a"', 'misplaced-setting', /^agent\.upstream in .*:2:1 /, /above the first table/],
+    ['[host.db]\nidle_timeout = 9', 'misplaced-setting', /^idle_timeout in .*:2:1 /, /above the first table/],
+    ['profile = "x"', 'misplaced-setting', /^profile in .*:1:1 /, /\[host\."\*"\]/],
+    ['host = 5', 'bad-setting', /^host in .*:1:1 is 5$/, /\[host\./],
+    ['[host]\ndb = "i-0123456789abcdef0"', 'bad-setting', /^host\."db" in .*:2:1 is "i-/, /\[host\./],
+    ['[[host]]\nmatch = "x"', 'bad-setting', /^host in .*:1:1 is /, /\[host\./],
+    ['[hosts.db]\n', 'unknown-setting', /"hosts" in .*:1:1/, 'did you mean host?'],
+  ] as const) {
+    t.throws(() => withFile(t, text), { code, message, hint, exitStatus: 2 }, text);
+  }
+});
+
+t.test('aliases are the names that have a target and no wildcard', async (t) => {
+  const target = 'target = "i-0123456789abcdef0"';
+  const file = fileOf(t, `[host."db  backup !x"]\n${target}\n[host."y-*"]\n${target}\n[host.z]\nuser = "a"\n`);
+  t.strictSame(aliases(file), ['db', 'backup']);
 });
 
 t.test('a file that is not TOML is reported with line and column', async (t) => {

@@ -3,16 +3,15 @@
 import { UsageError } from '../errors.ts';
 import { nearest } from '../nearest.ts';
 import { flagName, settings as settingTable } from '../settings.ts';
-import { type Host, parseHost, parsePort, parseUser } from '../target/host.ts';
+import { type Host, isName, parseHost, parsePort, parseUser } from '../target/host.ts';
 
 export const proxyUsage = 'keyhole proxy [--no-daemon] [--] HOST PORT [USER]';
 
 export interface ProxyArguments {
   /** As they were written. */
   operands: { host: string; port: string; user?: string };
-  host: Host;
-  port: number;
-  user: string | undefined;
+  /** Undefined for what is not in the grammar: it may be a name of the configuration file. */
+  host: Host | undefined;
   /** Settings, by flag name. */
   flags: Record<string, string>;
   /** False after --no-daemon. */
@@ -53,14 +52,23 @@ export function parseProxyArguments(args: string[]): ProxyArguments {
     );
   }
   const [host, port, user] = operands;
+  parsePort(port!);
+  if (user !== undefined) parseUser(user);
   return {
     operands: { host: host!, port: port!, ...(user !== undefined && { user }) },
-    host: parseHost(host!),
-    port: parsePort(port!),
-    user: user === undefined ? undefined : parseUser(user),
+    host: knownHost(host!),
     flags,
     daemon,
   };
+}
+
+function knownHost(name: string): Host | undefined {
+  try {
+    return parseHost(name);
+  } catch (error) {
+    if (isName(name)) return undefined;
+    throw error;
+  }
 }
 
 function unknownOption(arg: string, known: Iterable<string>): UsageError {

@@ -1,10 +1,10 @@
 // A tunnel in this process, relayed over its stdin and stdout: `proxy --no-daemon`, and what is left where no daemon can be.
 import { openAws } from '../aws/context.ts';
 import { type Clock, systemClock } from '../clock.ts';
-import { loadSettings } from '../config.ts';
 import { EarlyInput } from '../early-input.ts';
 import { KeyholeError, TransportError } from '../errors.ts';
-import { type Settings, showDuration } from '../settings.ts';
+import { showDuration } from '../settings.ts';
+import { type Call, readCall } from '../target/call.ts';
 import { TunnelChoice } from '../tunnel/choice.ts';
 import { awaitFirstByte } from '../tunnel/first-byte.ts';
 import { openTunnel, type TunnelOptions } from '../tunnel/open.ts';
@@ -16,11 +16,14 @@ import { ownPaths } from './own-paths.ts';
 import type { ProxyArguments } from './proxy-arguments.ts';
 import type { VerbContext } from './run.ts';
 
-export async function proxyDirectly(parsed: ProxyArguments, { terminal, env, signal }: VerbContext): Promise<void> {
-  const { host, port, flags } = parsed;
+export async function proxyDirectly(
+  { operands, flags }: ProxyArguments,
+  { terminal, env, signal }: VerbContext,
+): Promise<void> {
   const parentPid = process.ppid;
   const paths = ownPaths(env);
-  const settings = loadSettings({ flags, env, file: paths.configFile });
+  const call = readCall(operands, { flags, env, file: paths.configFile });
+  const { host, port, settings } = call;
   const log = openLog(settings);
   const clock = systemClock;
   log('info', 'proxy-start', { host: host.name, port });
@@ -32,7 +35,7 @@ export async function proxyDirectly(parsed: ProxyArguments, { terminal, env, sig
   });
   try {
     const memory = payloadMemory(paths.payloadMemoryFile, clock.wallTime);
-    const transport = await open(parsed, settings, { settings, payloadMemory: memory, clock, log, signal: stopped });
+    const transport = await open(call, { payloadMemory: memory, clock, log, signal: stopped });
     terminal.silence();
     log('info', 'tunnel-open', { host: host.name, port });
     const isOrphan = () => process.ppid !== parentPid;
@@ -46,9 +49,8 @@ export async function proxyDirectly(parsed: ProxyArguments, { terminal, env, sig
 
 /** Opens the tunnel within the deadline, which covers everything from AWS's credentials to the target's first byte. */
 async function open(
-  { host, port }: ProxyArguments,
-  settings: Settings,
-  options: Pick<TunnelOptions, 'settings' | 'payloadMemory' | 'clock' | 'log' | 'signal'> & { clock: Clock },
+  { host, port, settings }: Call,
+  options: Pick<TunnelOptions, 'payloadMemory' | 'clock' | 'log' | 'signal'> & { clock: Clock },
 ): Promise<Transport> {
   const { clock, log } = options;
   const deadline = new AbortController();
@@ -58,6 +60,7 @@ async function open(
     const signal = AbortSignal.any([options.signal, deadline.signal]);
     const transport = await openTunnel({
       ...options,
+      settings,
       target: host.instanceId,
       port,
       aws,

@@ -1,5 +1,6 @@
 // `keyhole proxy`: what ssh runs. As a rule it asks the daemon and hands ssh the daemon's socket. The tunnel's own code is
 // loaded only without a daemon: ssh waits for every millisecond of this.
+import { existsSync } from 'node:fs';
 import { systemClock } from '../clock.ts';
 import { KeyholeError } from '../errors.ts';
 import { recordFailure } from '../failure-record.ts';
@@ -29,6 +30,8 @@ const fallbackCodes = new Set([
 
 export async function proxy(args: string[], context: VerbContext): Promise<void> {
   const parsed = parseProxyArguments(args);
+  // Before anything is started, as for every other word that is used wrongly.
+  if (parsed.host === undefined) await findWanted(parsed, context.env);
   const record = (error: unknown) => {
     if (!(error instanceof KeyholeError) || error.code === 'interrupted') return;
     recordFailure(ownPaths(context.env).stateDir, parsed.operands, error);
@@ -79,23 +82,38 @@ async function proxyAlone(parsed: ProxyArguments, context: VerbContext, receiver
   await proxyDirectly(parsed, context);
 }
 
+/** Profile and region that are wanted for the host, by the configuration file. @throws as wantedSettings */
+async function findWanted(parsed: ProxyArguments, env: NodeJS.ProcessEnv): Promise<WantedSettings> {
+  const { wantedSettings } = await import('./wanted-settings.ts');
+  return wantedSettings(parsed, env);
+}
+
 async function askDaemon(
-  { operands, flags, host }: ProxyArguments,
+  parsed: ProxyArguments,
   { env, signal, terminal }: VerbContext,
   receiver: Receiver,
   connect: (signal: AbortSignal, onStart: () => void) => ReturnType<ProxyOptions['connect']>,
 ): Promise<void> {
+  const { operands, flags, host } = parsed;
   const upstreamAgent = await callersAgent(env, findPaths(env).sshDir);
   const surroundings = { env: definedOnly(env), cwd: workingDirectory() };
   const resolve = (wanted: WantedSettings, stop: AbortSignal) =>
     askOwnProcess(resolveArguments(wanted), surroundings, stop);
-  // A daemon that starts knows no settings: they are looked up while it does, once, and only for what the host names.
-  let early: Promise<Record<string, unknown>> | undefined;
+  // A daemon that starts knows no settings: they are looked up while it does, once.
+  let early: Promise<{ wanted: WantedSettings; answer: Promise<Record<string, unknown>> }> | undefined;
+  const lookUp = async (stop: AbortSignal) => {
+    const { configFile } = findPaths(env);
+    const isFileUsed = host === undefined || (configFile !== undefined && existsSync(configFile));
+    const wanted = isFileUsed ? await findWanted(parsed, env) : host;
+    const answer = resolve(wanted, stop);
+    answer.catch(() => {}); // told when it is asked for
+    return { wanted, answer };
+  };
   await proxyByDaemon({
     connect: (stop) =>
       connect(stop, () => {
-        early ??= resolve(host, stop);
-        early.catch(() => {}); // told when it is asked for
+        early ??= lookUp(stop);
+        early.catch(() => {}); // the daemon says what is wrong
       }),
     receiver,
     request: {
@@ -104,10 +122,11 @@ async function askDaemon(
       caller: { ...surroundings, pid: process.pid, parentPid: process.ppid },
       ...(upstreamAgent !== undefined && { upstreamAgent }),
     },
-    resolveAws: (wanted, stop) => {
-      const known = wanted.profile === host.profile && wanted.region === host.region ? early : undefined;
+    resolveAws: async (wanted, stop) => {
+      const known = await early?.catch(() => undefined);
       early = undefined;
-      return known ?? resolve(wanted, stop);
+      const isKnown = known?.wanted.profile === wanted.profile && known?.wanted.region === wanted.region;
+      return await (known !== undefined && isKnown ? known.answer : resolve(wanted, stop));
     },
     deadlineMs: settings.deadlineMs.read(flags.deadline ?? env.KEYHOLE_DEADLINE) ?? settings.deadlineMs.default,
     clock: systemClock,

@@ -44,6 +44,17 @@ export async function runByYargs(argv: string[], context: VerbContext): Promise<
       },
     )
     .command(
+      'config [HOST]',
+      'the settings that hold, for all hosts or for one, and where each comes from',
+      (config) =>
+        config
+          .positional('HOST', { type: 'string', describe: 'as ssh would name it' })
+          .option('json', { type: 'boolean', default: false, describe: 'for programs' }),
+      ({ HOST: host, json }) => {
+        verb = async () => (await import('./config.ts')).config({ host, json }, context);
+      },
+    )
+    .command(
       'daemon <ACTION>',
       'starts, stops or runs the daemon by hand, or shows its log',
       (daemon) =>

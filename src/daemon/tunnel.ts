@@ -3,16 +3,16 @@
 import type { Socket } from 'node:net';
 import { settingsWithoutSecrets } from '../aws/caller.ts';
 import type { AwsContext } from '../aws/context.ts';
-import { loadSettings } from '../config.ts';
 import { type Frame, FrameType } from '../control/frame.ts';
 import { type ControlLink, expectFrame } from '../control/link.ts';
 import { type OpenRequest, parseError } from '../control/message.ts';
 import { KeyholeError, reportOf, TransportError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { findPaths } from '../paths.ts';
-import { type Settings, showDuration } from '../settings.ts';
+import { showDuration } from '../settings.ts';
 import type { SessionNotes } from '../ssm/transport.ts';
-import { type Host, parseHost, parsePort, parseUser } from '../target/host.ts';
+import { type Call, readCall } from '../target/call.ts';
+import type { Host } from '../target/host.ts';
 import { awaitFirstByte } from '../tunnel/first-byte.ts';
 import { openTunnel } from '../tunnel/open.ts';
 import { relay } from '../tunnel/relay.ts';
@@ -98,7 +98,8 @@ export class Tunnel {
 
   /** All steps until the target has spoken. What was started by one that fails is ended. */
   async #open(link: ControlLink, stop: AbortSignal): Promise<Transport> {
-    const { settings, host, port, user } = this.#readRequest();
+    const call = this.#readRequest();
+    const { settings, host, port } = call;
     link.send(FrameType.progress, { text: `opening ${host.name}`, deadlineMs: settings.deadlineMs });
     const { clock, choice, payloadMemory } = this.#parts;
     const deadline = new AbortController();
@@ -106,7 +107,7 @@ export class Tunnel {
     const signal = AbortSignal.any([link.closed, stop, deadline.signal]);
     try {
       const aws = await within(signal, this.#resolveAws(link, host));
-      const keyOffered = this.#offerKey(aws, settings, host, port, user);
+      const keyOffered = this.#offerKey(aws, call);
       const notes = this.#notes(aws, host);
       const target = { target: host.instanceId, port };
       const transport = await openTunnel({
@@ -132,15 +133,9 @@ export class Tunnel {
     }
   }
 
-  #readRequest() {
-    const { host, port, user, flags, caller } = this.#request;
-    const settings = loadSettings({ flags, env: caller.env, file: findPaths(caller.env).configFile });
-    return {
-      settings,
-      host: parseHost(host),
-      port: parsePort(port),
-      user: user === undefined ? undefined : parseUser(user),
-    };
+  #readRequest(): Call {
+    const { flags, caller } = this.#request;
+    return readCall(this.#request, { flags, env: caller.env, file: findPaths(caller.env).configFile });
   }
 
   #resolveAws(link: ControlLink, host: Host): Promise<AwsContext> {
@@ -174,13 +169,7 @@ export class Tunnel {
    * The public key goes to the instance while the tunnel opens; the target's agent socket is there when this resolves.
    * Never rejects: without either, the user's own keys may do. Why they are missing is recorded.
    */
-  async #offerKey(
-    aws: AwsContext,
-    settings: Settings,
-    host: Host,
-    port: number,
-    user: string | undefined,
-  ): Promise<void> {
+  async #offerKey(aws: AwsContext, { settings, host, namedPort, user }: Call): Promise<void> {
     if (user === undefined) return;
     const { agents, keyring, keyPush } = this.#parts;
     const failed = (error: unknown) => {
@@ -193,7 +182,8 @@ export class Tunnel {
       const push = pusher && { target: `${aws.id}/${host.instanceId}`, user, pusher, failed };
       if (push !== undefined) keyPush.begin({ ...push, publicKey: keyring.current().publicLine });
       const upstream = this.#request.upstreamAgent ?? settings.agentUpstream;
-      await agents?.serve({ host: host.name, port, user, push, upstream, allowUnbound: settings.agentAllowUnbound });
+      const allowUnbound = settings.agentAllowUnbound;
+      await agents?.serve({ host: host.name, port: namedPort, user, push, upstream, allowUnbound });
     } catch (error) {
       failed(error);
     }

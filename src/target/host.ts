@@ -3,7 +3,8 @@
 // refused before anything is started. The grammar is a contract: design.md section 6.
 import { UsageError } from '../errors.ts';
 
-export const hostGrammar = 'i-… (8 or 17 hex digits) or mi-… (17), then optionally .REGION and .PROFILE';
+export const hostGrammar =
+  'i-… (8 or 17 hex digits) or mi-… (17), then optionally .REGION and .PROFILE; or a name with a target in config.toml';
 
 export interface Host {
   /** As it was given; for messages. */
@@ -20,6 +21,11 @@ const id = /^(?:(i)-(?:[0-9a-f]{17}|[0-9a-f]{8})|mi-[0-9a-f]{17})$/;
 /** `eu-west-1`, `us-gov-east-1`, `us-isob-east-1`, `eusc-de-east-1`. */
 const region = /^[a-z]{2,5}(?:-[a-z]{2,})+-[0-9]{1,2}$/;
 const profile = /^[A-Za-z0-9_][A-Za-z0-9_.@+=-]{0,127}$/;
+
+/** Whether the configuration file may have the word as a name of its own for a host. */
+export function isName(word: string): boolean {
+  return /^[A-Za-z0-9_][A-Za-z0-9_.+=-]{0,254}$/.test(word);
+}
 
 /** @throws UsageError `bad-host` */
 export function parseHost(name: string): Host {

@@ -4,9 +4,9 @@ import { parseProxyArguments } from '../../src/cli/proxy-arguments.ts';
 const host = 'i-0123456789abcdef0';
 
 t.test('host, port and user are read as ssh hands them over', async (t) => {
-  t.match(parseProxyArguments([host, '22']), { host: { instanceId: host }, port: 22, user: undefined, flags: {} });
-  t.match(parseProxyArguments(['--', host, '2222', 'alice']), { port: 2222, user: 'alice' });
-  t.match(parseProxyArguments(['--no-daemon', '--', host, '22']), { port: 22 });
+  t.match(parseProxyArguments([host, '22']), { host: { instanceId: host }, operands: { host, port: '22' }, flags: {} });
+  t.match(parseProxyArguments(['--', host, '2222', 'alice']).operands, { host, port: '2222', user: 'alice' });
+  t.match(parseProxyArguments(['--no-daemon', '--', host, '22']), { daemon: false, host: { instanceId: host } });
 });
 
 t.test('every setting can be given as a flag', async (t) => {
@@ -14,6 +14,13 @@ t.test('every setting can be given as a flag', async (t) => {
     'ping-interval': '10s',
     'log-level': 'debug',
   });
+});
+
+t.test('a word that the configuration file may know is left for it, anything else is refused', async (t) => {
+  t.match(parseProxyArguments(['db', '22']), { host: undefined, operands: { host: 'db' } });
+  for (const word of ['a b', 'a/b', 'a;id', '.', 'a\n', 'ü']) {
+    t.throws(() => parseProxyArguments([word, '22']), { code: 'bad-host' }, JSON.stringify(word));
+  }
 });
 
 t.test('what looks like an option is never a host', async (t) => {

@@ -32,10 +32,12 @@ const rooms: Record<string, Room> = {
 const leaves: Record<string, Room> = {
   wire: { uses: [] },
   'clock.ts': { uses: [] },
-  'config.ts': { uses: [], packages: ['smol-toml'] },
+  'config.ts': { uses: [] },
+  'config-file.ts': { uses: [], packages: ['smol-toml'] },
   'early-input.ts': { uses: [] },
   'errors.ts': { uses: [] },
   'failure-record.ts': { uses: [] },
+  'host-patterns.ts': { uses: [] },
   'log.ts': { uses: [] },
   'nearest.ts': { uses: [] },
   'own-process.ts': { uses: [] },
@@ -44,6 +46,7 @@ const leaves: Record<string, Room> = {
   'private-folder.ts': { uses: [] },
   'process-life.ts': { uses: [] },
   'settings.ts': { uses: [] },
+  'toml-places.ts': { uses: [] },
   'version.ts': { uses: [] },
   'within.ts': { uses: [] },
 };
