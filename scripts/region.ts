@@ -184,7 +184,7 @@ function readFaults(texts: string[]): { up: Partial<DirectionFaults>; down: Part
     const [, direction, name, value] =
       /^(up|down)\.(lose|double|reorder|corrupt|delayMs|bytesPerSecond|maxMessageBytes)=([\d.]+)$/.exec(text) ?? [];
     if (direction === undefined) throw new UsageError(`--fault takes up.NAME=X or down.NAME=X, not ${text}`);
-    faults[direction as 'up' | 'down'][name as keyof DirectionFaults] = Number(value);
+    faults[direction as 'up' | 'down'][name as Exclude<keyof DirectionFaults, 'of'>] = Number(value);
   }
   return faults;
 }

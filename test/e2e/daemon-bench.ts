@@ -14,12 +14,14 @@ import { type Region, startRegion } from '../region/region.ts';
 import { type Sshd, startSshd } from '../region/sshd/sshd.ts';
 import { Bench, goneWithinMs, keyhole, type Result, type RunOptions, until } from './fixture.ts';
 
+type InstanceOptions = Omit<NodeOptions, 'instanceId' | 'ports' | 'publishKeys'>;
+
 export interface DaemonBenchOptions {
   /** How many instances there are; default one. */
   instances?: number;
   region?: Omit<RegionOptions, 'nodes'>;
-  /** Of every instance, besides its sshd. */
-  node?: Omit<NodeOptions, 'instanceId' | 'ports' | 'publishKeys'>;
+  /** Of every instance, or of the one of that number, besides its sshd. */
+  node?: InstanceOptions | ((at: number) => InstanceOptions);
   /** Further ports of every instance. */
   ports?: NodeOptions['ports'];
   env?: Record<string, string>;
@@ -158,9 +160,10 @@ export async function openDaemonBench(t: Test, options: DaemonBenchOptions = {})
   );
   const sshd = await startSshd({ authorizedKeys: options.authorizedKeys ?? [], instances });
   t.teardown(() => sshd.stop());
-  const nodes = instances.map((id) => {
+  const nodes = instances.map((id, at) => {
     const node = sshd.node(id);
-    return { ...options.node, ...node, ports: { ...node.ports, ...options.ports } };
+    const own = typeof options.node === 'function' ? options.node(at) : options.node;
+    return { ...own, ...node, ports: { ...node.ports, ...options.ports } };
   });
   const region = await startRegion({ ...options.region, nodes });
   t.teardown(() => region.stop());

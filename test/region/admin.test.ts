@@ -68,6 +68,8 @@ t.test('legs are cut, tokens and calls refused, credentials expired, all from ou
   t.equal((await ssm.send(status)).Status, 'notconnected');
   await post('/quota', { action: 'GetConnectionStatus', perSecond: 0 });
   await t.rejects(ssm.send(status), { message: 'Rate exceeded' });
+  await post('/fail', { action: 'ResumeSession', code: 'ThrottlingException', sessionId });
+  t.throws(() => region.apiFaults.check('ResumeSession', { SessionId: sessionId }), { code: 'ThrottlingException' });
   await post('/gateway', { awayMessages: 0 });
   t.equal(region.gateway.awayMessages, 0);
   await post('/expire-credentials');
@@ -97,6 +99,8 @@ t.test('what can not be meant is refused and changes nothing', async (t) => {
     ['/cut', { by: 'close' }, /needs a code/],
     ['/cut', { by: 'axe' }, /enum/],
     ['/cut', { by: 'reset', sessionId: 'nobody' }, /no session nobody/],
+    ['/refuse-tokens', { times: 1, sessionId: 'nobody' }, /no session nobody/],
+    ['/away', {}, /'ms'/],
     ['/expire-credentials', { accessKeyId: 'NOBODY' }, /no key NOBODY/],
     ['/node', { instanceId: 'i-nothing' }, /no node/],
     ['/fail', { action: 'StartSession' }, /'code'/],

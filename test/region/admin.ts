@@ -6,7 +6,7 @@ import type { AddressInfo } from 'node:net';
 import { type Shape, type Structure, validate } from './api/shape.ts';
 import { type Endpoint, endpointStates } from './eice/endpoint.ts';
 import { ServiceError } from './errors.ts';
-import type { AgentCut, Cut, DirectionFaults } from './gateway/faults.ts';
+import { type AgentCut, type Cut, type DirectionFaults, noFaults } from './gateway/faults.ts';
 import type { GatewaySettings, InstanceState } from './options.ts';
 import type { Region } from './region.ts';
 import type { Session } from './sessions.ts';
@@ -37,6 +37,7 @@ const directionFaults: Structure = structure({
   delayMs: number,
   bytesPerSecond: number,
   maxMessageBytes: number,
+  of: oneOf('all', 'data', 'acknowledgements'),
 });
 
 const lineFaults: Structure = structure({ delayMs: number, bytesPerSecond: number });
@@ -78,12 +79,25 @@ const changes: Record<string, Change> = {
     (region, { sessionId, ...cut }: AgentCut & { sessionId?: string }) =>
       region.cutAgent(cut, known(region, sessionId)),
   ),
-  '/refuse-tokens': change(structure({ times: number }, 'times'), (region, { times }: { times: number }) =>
-    region.refuseTokens(times),
+  '/away': change(structure({ ms: number }, 'ms'), (region, { ms }: { ms: number }) => {
+    region.goAway();
+    setTimeout(() => void region.comeBack(), ms).unref();
+  }),
+  '/refuse-tokens': change(
+    structure({ times: number, sessionId }, 'times'),
+    (region, { times, sessionId }: { times: number; sessionId?: string }) =>
+      region.refuseTokens(times, known(region, sessionId)),
   ),
   '/fail': change(
-    structure({ action: string, code: string, message: string, status: number, times: number }, 'action', 'code'),
-    (region, { action, ...fault }: { action: string; code: string }) => region.apiFaults.fail(action, fault),
+    structure(
+      { action: string, code: string, message: string, status: number, times: number, sessionId },
+      'action',
+      'code',
+    ),
+    (region, { action, ...fault }: { action: string; code: string; sessionId?: string }) => {
+      known(region, fault.sessionId);
+      region.apiFaults.fail(action, fault);
+    },
   ),
   '/expire-credentials': change(
     structure({ accessKeyId: string }),
@@ -197,8 +211,9 @@ function refuseUnknown(input: Record<string, unknown>, { members }: Structure): 
 
 /** JSON has no Infinity: null stands for no limit, and for no fault of the other kinds. */
 function withLimits(given: object): Partial<DirectionFaults> {
-  const none = (name: string) => (name === 'bytesPerSecond' || name === 'maxMessageBytes' ? Infinity : 0);
-  return Object.fromEntries(Object.entries(given).map(([name, value]) => [name, value ?? none(name)]));
+  return Object.fromEntries(
+    Object.entries(given).map(([name, value]) => [name, value ?? noFaults[name as keyof DirectionFaults]]),
+  );
 }
 
 function checkCut(cut: Cut): void {

@@ -6,7 +6,7 @@ import type { Log } from '../../src/log.ts';
 import type { AgentLeg, AgentSessionOptions } from './agent/agent.ts';
 import type { DocumentDefinition } from './documents.ts';
 import type { EndpointOptions } from './eice/endpoint.ts';
-import type { FaultSettings } from './gateway/faults.ts';
+import type { FaultSettings, Faults } from './gateway/faults.ts';
 import type { ConditionBlock } from './iam/conditions.ts';
 import type { PolicyDocument } from './iam/policy.ts';
 import type { KeyPushSettings } from './key-pushes.ts';
@@ -102,6 +102,10 @@ export interface NodeOptions {
   tags?: Record<string, string>;
   /** Default: the region's. */
   account?: string;
+  /** Between the legs of this node's sessions, in place of the region's. */
+  faults?: Faults | undefined;
+  /** In place of the gateway's, for this node's sessions. */
+  awayMessages?: number | undefined;
   /** How the node's agent departs from the observed one; see `AgentSessionOptions`. */
   agent?: Pick<AgentSessionOptions, 'refusedPortDelayMs' | 'readIntervalMs'>;
 }

@@ -71,8 +71,11 @@ export interface Region {
   cutTunnel(cut: Cut, tunnelId?: string): void;
   /** Cuts the agent's leg of one session, or of all. */
   cutAgent(cut?: AgentCut, sessionId?: string): void;
-  /** The next `times` OpenDataChannel are refused for their token. */
-  refuseTokens(times: number): void;
+  /** The next `times` OpenDataChannel, of one session or of all, are refused for their token. */
+  refuseTokens(times: number, sessionId?: string): void;
+  /** The network is away: every connection is reset, and new ones are refused until it is back. */
+  goAway(): void;
+  comeBack(): Promise<void>;
   /** `env`, with the credentials of another key. */
   envFor(accessKeyId: string): Record<string, string>;
   /** Ends everything; nothing is left listening, no timer and no file. */
@@ -123,10 +126,15 @@ export async function startRegion(options: RegionOptions = {}): Promise<Region> 
     const taker = eice.takes(request) ? eice : gateway;
     if (connection !== undefined) taker.upgrade(request, socket, head, connection);
   });
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(options.port ?? 0, '127.0.0.1', resolve);
-  });
+  const listen = (port: number) =>
+    new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      server.listen(port, '127.0.0.1', () => {
+        server.off('error', reject);
+        resolve();
+      });
+    });
+  await listen(options.port ?? 0);
 
   const { port } = server.address() as AddressInfo;
   const authority = `127.0.0.1:${port}`;
@@ -166,7 +174,12 @@ export async function startRegion(options: RegionOptions = {}): Promise<Region> 
     cut: (cut, sessionId) => gateway.cut(cut, sessionId),
     cutTunnel: (cut, tunnelId) => eice.cut(cut, tunnelId),
     cutAgent: (cut = {}, sessionId) => gateway.cutAgent(cut, sessionId),
-    refuseTokens: (times) => state.sessions.refuseTokens(times),
+    refuseTokens: (times, sessionId) => state.sessions.refuseTokens(times, sessionId),
+    goAway() {
+      server.close();
+      for (const socket of sockets) socket.resetAndDestroy();
+    },
+    comeBack: () => listen(port),
     envFor: (accessKeyId) => withCredentials(env, state.identities.find(accessKeyId)),
     async stop() {
       gateway.stop();

@@ -100,7 +100,7 @@ export class Session {
   /** Whether `value` opens the channel; it does so once. */
   redeemToken(value: string): boolean {
     const token = this.#token;
-    if (this.#table.refusesToken()) return false;
+    if (this.#table.refusesToken(this.sessionId)) return false;
     if (token === undefined || token.value !== value || this.#table.clock.now() >= token.expiresAt) return false;
     this.#token = undefined;
     return true;
@@ -137,7 +137,7 @@ export class SessionTable {
   readonly all: Session[] = [];
   readonly serviceTime: () => number;
   readonly #byId = new Map<string, Session>();
-  #tokenRefusals = 0;
+  #tokenRefusals: { left: number; sessionId: string | undefined } = { left: 0, sessionId: undefined };
 
   constructor(clock: Clock, serviceTime: () => number, settings: SessionSettings) {
     this.clock = clock;
@@ -152,15 +152,16 @@ export class SessionTable {
     return session;
   }
 
-  /** The next `times` tokens open no channel, whatever they are; they stay as good as they were. */
-  refuseTokens(times: number): void {
-    this.#tokenRefusals = times;
+  /** The next `times` tokens, of one session or of all, open no channel; they stay as good as they were. */
+  refuseTokens(times: number, sessionId?: string): void {
+    this.#tokenRefusals = { left: times, sessionId };
   }
 
   /** Whether one of these refusals is due; it is used up then. */
-  refusesToken(): boolean {
-    if (this.#tokenRefusals <= 0) return false;
-    this.#tokenRefusals -= 1;
+  refusesToken(sessionId: string): boolean {
+    const refusals = this.#tokenRefusals;
+    if (refusals.left <= 0 || (refusals.sessionId ?? sessionId) !== sessionId) return false;
+    refusals.left -= 1;
     return true;
   }
 

@@ -103,6 +103,8 @@ function completeNode(node: NodeOptions, at: number, of: { account: string; regi
     availabilityZone: `${of.region}a`,
     tags: {},
     account: of.account,
+    faults: undefined,
+    awayMessages: undefined,
     agent: {},
     ...node,
   };

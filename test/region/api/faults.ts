@@ -10,6 +10,8 @@ export interface ApiFault {
   status?: number;
   /** How many calls; default 1. */
   times?: number;
+  /** Only calls that name this session. */
+  sessionId?: string;
 }
 
 export class ApiFaults {
@@ -27,12 +29,12 @@ export class ApiFaults {
   }
 
   /** Throws the fault that is due. */
-  check(action: string): void {
-    const queue = this.#pending.get(action);
-    const fault = queue?.[0];
+  check(action: string, input: { SessionId?: unknown } = {}): void {
+    const queue = this.#pending.get(action) ?? [];
+    const fault = queue.find(({ sessionId }) => sessionId === undefined || sessionId === input.SessionId);
     if (fault === undefined) return;
     fault.left -= 1;
-    if (fault.left <= 0) queue?.shift();
+    if (fault.left <= 0) queue.splice(queue.indexOf(fault), 1);
     throw new ServiceError(fault.code, fault.message ?? '', fault.status);
   }
 }

@@ -86,7 +86,7 @@ export class ApiFront {
     record.arn = principal.arn;
     const input = service.wire.readInput(body, operation.input);
     record.input = input;
-    this.#faults.check(action);
+    this.#faults.check(action, input as { SessionId?: unknown });
     this.#state.quotas.take(principal.account, action, service.throttledMessage);
     validate(input, operation.input);
     const { identities } = this.#state;

@@ -23,6 +23,7 @@ export class Channel {
   readonly #table: SessionTable;
   readonly #settings: GatewaySettings;
   readonly #faults: Faults;
+  readonly #ownAwayMessages: number | undefined;
   readonly #up: Link;
   readonly #down: Link;
   #client: ClientLeg | undefined;
@@ -36,13 +37,14 @@ export class Channel {
   constructor(
     session: Session,
     agent: AgentLeg,
-    given: { table: SessionTable; settings: GatewaySettings; faults: Faults; random: Random },
+    given: { table: SessionTable; settings: GatewaySettings; faults: Faults; awayMessages?: number; random: Random },
   ) {
     this.session = session;
     this.#agent = agent;
     this.#table = given.table;
     this.#settings = given.settings;
     this.#faults = given.faults;
+    this.#ownAwayMessages = given.awayMessages;
     const { clock } = given.table;
     this.#up = new Link(given.faults.up, given.random, clock, (message) => this.#toAgent(message));
     this.#down = new Link(given.faults.down, given.random, clock, (message) => this.#toClient(message));
@@ -88,7 +90,7 @@ export class Channel {
     const timers = [clock.after(ms, () => this.#agentBack())];
     // What was on its way is lost; then it notices, and stops.
     if (ms > agentNoticesMs) timers.push(clock.after(agentNoticesMs, () => this.#agent.pause()));
-    this.#agentAway = { timers, held: [], room: meanwhile === 'buffer' ? this.#settings.awayMessages : 0 };
+    this.#agentAway = { timers, held: [], room: meanwhile === 'buffer' ? this.#awayMessages : 0 };
     this.#client?.send(publication('pause_publication', this.#table.serviceTime()));
   }
 
@@ -103,6 +105,10 @@ export class Channel {
     this.#agentEnded = true;
     this.#agent.close();
     this.onDone();
+  }
+
+  get #awayMessages(): number {
+    return this.#ownAwayMessages ?? this.#settings.awayMessages;
   }
 
   #fromClient(client: ClientLeg, message: Buffer): void {
@@ -144,7 +150,7 @@ export class Channel {
 
   #toClient(message: Buffer): boolean {
     if (this.#client !== undefined) return this.#client.send(message);
-    if (this.#away.length < this.#settings.awayMessages) this.#away.push(message);
+    if (this.#away.length < this.#awayMessages) this.#away.push(message);
     return true;
   }
 

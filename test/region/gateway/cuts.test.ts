@@ -2,11 +2,27 @@
 import { once } from 'node:events';
 import { Agent } from 'node:https';
 import type { Socket } from 'node:net';
-import { StartSessionCommand, TerminateSessionCommand } from '@aws-sdk/client-ssm';
+import {
+  GetConnectionStatusCommand,
+  ResumeSessionCommand,
+  StartSessionCommand,
+  TerminateSessionCommand,
+} from '@aws-sdk/client-ssm';
 import t from 'tap';
 import { WebSocket } from 'ws';
 import { ManualClock } from '../../manual-clock.ts';
-import { instanceId, openMessage, openSession, signUpgrade, ssmClient, startStand, until } from '../fixture.ts';
+import {
+  connectLeg,
+  instanceId,
+  openLeg,
+  openMessage,
+  openSession,
+  signUpgrade,
+  ssmClient,
+  startStand,
+  until,
+} from '../fixture.ts';
+import { Faults } from './faults.ts';
 
 t.test('a leg is cut as told', async (t) => {
   const { region, leg, resume, session } = await openSession(t);
@@ -58,6 +74,53 @@ t.test('a reset is one for a client over TLS too', async (t) => {
   // ws itself tells of both as 1006.
   const [error] = await once((socket as unknown as { _socket: Socket })._socket, 'error');
   t.equal(error.code, 'ECONNRESET');
+});
+
+t.test('the network is away: connections are reset, none can be made, and sessions stay', async (t) => {
+  const { region, leg, resume, session, ssm } = await openSession(t);
+  region.goAway();
+  t.match(await leg.closed, { code: 1006 });
+  const status = new GetConnectionStatusCommand({ Target: instanceId });
+  await t.rejects(ssm.send(status), { code: 'ECONNREFUSED' });
+  await region.comeBack();
+  await resume();
+  t.ok(session.active);
+});
+
+t.test('a node may have faults and a gateway’s patience of its own', async (t) => {
+  const other = 'i-0fedcba9876543210';
+  const faults = new Faults({ down: { lose: 1 } });
+  const stand = await startStand(t, { nodes: [{ instanceId, faults, awayMessages: 0 }, { instanceId: other }] });
+  const open = async (Target: string) => {
+    const answer = await stand.ssm.send(new StartSessionCommand({ Target, DocumentName: 'AWS-StartSSHSession' }));
+    return { answer, leg: await openLeg(stand, answer) };
+  };
+  const [own, usual] = [await open(instanceId), await open(other)];
+  const [ownAgent, usualAgent] = stand.agents;
+  for (const agent of stand.agents) agent.onMessage(Buffer.from('down'));
+  await until(() => usual.leg.texts.includes('down'));
+  t.equal(faults.down.struck, 1);
+  Object.assign(faults.down, { lose: 0 });
+  stand.region.refuseTokens(1, own.answer.SessionId);
+  for (const [{ answer, leg }, agent, kept] of [
+    [own, ownAgent!, []],
+    [usual, usualAgent!, ['meanwhile']],
+  ] as const) {
+    leg.socket.terminate();
+    await until(() => agent.texts.at(-1) === 'pause_publication');
+    agent.onMessage(Buffer.from('meanwhile'));
+    const resume = () => stand.ssm.send(new ResumeSessionCommand({ SessionId: answer.SessionId }));
+    if (leg === own.leg) {
+      const resumed = await resume();
+      const refused = await connectLeg(resumed.StreamUrl!, await signUpgrade(stand.region, resumed.StreamUrl!));
+      refused.socket.send(JSON.stringify({ ...openMessage, TokenValue: resumed.TokenValue }));
+      t.match(await refused.closed, { code: 1008 }, 'only this session’s token is refused');
+    }
+    const again = await openLeg(stand, await resume());
+    agent.onMessage(Buffer.from('after'));
+    await until(() => again.texts.includes('after'));
+    t.same(again.texts, ['start_publication', ...kept, 'after']);
+  }
 });
 
 t.test(

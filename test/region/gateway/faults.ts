@@ -12,6 +12,10 @@ export interface DirectionFaults {
   bytesPerSecond: number;
   /** A larger message is not forwarded: it cuts the client's leg (up), or is dropped (down). */
   maxMessageBytes: number;
+  /** Which messages the shares are of. */
+  of: 'all' | 'data' | 'acknowledgements';
+  /** How many messages have met one of the shares so far. */
+  struck: number;
 }
 
 export interface FaultSettings {
@@ -44,7 +48,7 @@ export const agentCutMs = 10;
 /** Until the agent knows that its leg is gone: what it sends in this time is lost, and resent when it is back. */
 export const agentNoticesMs = 10;
 
-const none: DirectionFaults = {
+export const noFaults: DirectionFaults = {
   lose: 0,
   double: 0,
   reorder: 0,
@@ -52,11 +56,13 @@ const none: DirectionFaults = {
   delayMs: 0,
   bytesPerSecond: Infinity,
   maxMessageBytes: Infinity,
+  of: 'all',
+  struck: 0,
 };
 
 export class Faults {
-  readonly up: DirectionFaults = { ...none };
-  readonly down: DirectionFaults = { ...none };
+  readonly up: DirectionFaults = { ...noFaults };
+  readonly down: DirectionFaults = { ...noFaults };
   oversizeCut: 1009 | 1006 = 1009;
 
   constructor(settings: FaultSettings = {}) {
@@ -71,7 +77,7 @@ export class Faults {
   }
 
   clear(): void {
-    this.set({ up: none, down: none, oversizeCut: 1009 });
+    this.set({ up: noFaults, down: noFaults, oversizeCut: 1009 });
   }
 }
 

@@ -43,10 +43,12 @@ export class Gateway {
 
   /** The agent of `node` opens its leg of `session`. */
   attach(session: Session, node: ManagedNode): void {
-    const { state, settings, faults, seed } = this.#parts;
+    const { state, settings, seed } = this.#parts;
     const agent = this.#startAgent(session, node);
     const random = seededRandom(seed + state.sessions.all.length);
-    const channel = new Channel(session, agent, { table: state.sessions, settings, faults, random });
+    const { faults = this.#parts.faults, awayMessages } = node;
+    const given = { table: state.sessions, settings, faults, random };
+    const channel = new Channel(session, agent, { ...given, ...(awayMessages !== undefined && { awayMessages }) });
     channel.onDone = () => this.#channels.delete(session.sessionId);
     this.#channels.set(session.sessionId, channel);
   }

@@ -7,12 +7,13 @@ function join(faults: Partial<DirectionFaults>, seed = 1) {
   const clock = new ManualClock();
   const received: Buffer[] = [];
   const sink = { room: true };
-  const link = new Link(new Faults({ up: faults }).up, seededRandom(seed), clock, (message) => {
+  const { up } = new Faults({ up: faults });
+  const link = new Link(up, seededRandom(seed), clock, (message) => {
     received.push(message);
     return sink.room;
   });
   const numbers = () => received.map((message) => message.readUInt32BE(0));
-  return { link, clock, received, sink, numbers };
+  return { link, clock, received, sink, numbers, faults: up };
 }
 
 function numbered(number: number, size = 200): Buffer {
@@ -42,6 +43,22 @@ t.test('about the share asked for is lost, the rest in order', async (t) => {
     numbers(),
     [...numbers()].sort((a, b) => a - b),
   );
+});
+
+t.test('shares are of the messages that they are said to be of, and those that met one are counted', async (t) => {
+  const data = numbered(1);
+  const acknowledgement = numbered(2);
+  acknowledgement.write('acknowledge'.padEnd(32), 4);
+  for (const [of, through] of [
+    ['all', []],
+    ['data', [2]],
+    ['acknowledgements', [1]],
+  ] as const) {
+    const { link, numbers, faults } = join({ lose: 1, of });
+    for (const message of [data, acknowledgement]) link.push(message);
+    t.same(numbers(), through, of);
+    t.equal(faults.struck, 2 - through.length);
+  }
 });
 
 t.test('about the share asked for comes twice, one after the other', async (t) => {

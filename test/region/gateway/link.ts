@@ -12,7 +12,10 @@ interface Entry {
 const holdLimitBytes = 1 << 20;
 /** An overtaken message is let go after this, should no other message follow it. */
 const reorderWaitMs = 50;
+const typeOffset = 4;
+const acknowledge = Buffer.from('acknowledge ');
 const payloadOffset = 120;
+const spared = { lose: 0, double: 0, corrupt: 0, reorder: 0 };
 
 export class Link {
   /** After a `push` that returned false: there is room again. */
@@ -43,7 +46,7 @@ export class Link {
   /** Always takes the message; false: push no more until `onDrain`. */
   push(message: Buffer): boolean {
     if (this.#closed) return true;
-    const { lose, double, corrupt, reorder } = this.#faults;
+    const { lose, double, corrupt, reorder } = this.#faultsOf(message);
     if (this.#happens(lose)) return !this.#full();
     const copy = this.#happens(corrupt) ? flipBit(message, this.#random) : message;
     const copies = this.#happens(double) ? 2 : 1;
@@ -75,8 +78,16 @@ export class Link {
     this.#overtaken = [];
   }
 
+  #faultsOf(message: Buffer): DirectionFaults | typeof spared {
+    const { of } = this.#faults;
+    const isAcknowledgement = message.subarray(typeOffset, typeOffset + acknowledge.length).equals(acknowledge);
+    return of === 'all' || (of === 'acknowledgements') === isAcknowledgement ? this.#faults : spared;
+  }
+
   #happens(share: number): boolean {
-    return share > 0 && this.#random() < share;
+    const happens = share > 0 && this.#random() < share;
+    if (happens) this.#faults.struck += 1;
+    return happens;
   }
 
   #full(): boolean {
