@@ -32,8 +32,8 @@ const unitMs = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
 export const settings = {
   target: ofHost<string | undefined>(
     pattern(
-      /^(?:i-[0-9a-f]{8,17}|mi-[0-9a-f]{17})(?:\.[\w.@+=-]{1,160})?$/,
-      'an id, i-… or mi-…, perhaps with .REGION and .PROFILE',
+      /^(?:(?:i-(?:[0-9a-f]{8}|[0-9a-f]{17})|mi-[0-9a-f]{17})(?:\.[\w.@+=-]{1,160})?|\w[\w.@+=-]{0,254}\.ec2)$/,
+      'a host: i-… or mi-…, perhaps with .REGION and .PROFILE, or NAME.ec2',
     ),
     undefined,
     'the host that is meant by this name: an alias',

@@ -26,11 +26,23 @@ export interface InstanceConnectEndpoint {
   ipAddressType: 'ipv4' | 'dualstack' | 'ipv6';
 }
 
+/** An instance as it is found by its Name tag. */
+export interface NamedInstance {
+  id: string;
+  name: string;
+  state: string;
+  zone: string | undefined;
+  /** ISO 8601. */
+  launchedAt: string | undefined;
+}
+
 /** All reject with AwsError (aws/advice.ts). */
 export interface Ec2Api {
   /** Where the settings have EC2 called, if not where AWS has it. */
   readonly endpoint: URL | undefined;
   describeInstance(instanceId: string): Promise<Instance>;
+  /** Those that have the Name tag, or any where it is undefined, in one of the states; at most `maxNamedInstances`. */
+  describeNamedInstances(nameTag: string | undefined, states: string[]): Promise<NamedInstance[]>;
   /** Those in one of the states, in a VPC or with an id; the next page is fetched when it is asked for. */
   describeEndpoints(
     where: { vpcId: string } | { id: string },
@@ -38,6 +50,9 @@ export interface Ec2Api {
   ): AsyncIterable<InstanceConnectEndpoint>;
   close(): void;
 }
+
+/** Among more, nobody looks for what was meant. */
+export const maxNamedInstances = 10_000;
 
 export interface Ec2Options {
   config: EC2ClientConfig & { endpoint?: string };
@@ -59,6 +74,10 @@ export class LazyEc2 implements Ec2Api {
 
   async describeInstance(instanceId: string): Promise<Instance> {
     return await (await this.#client()).describeInstance(instanceId);
+  }
+
+  async describeNamedInstances(nameTag: string | undefined, states: string[]): Promise<NamedInstance[]> {
+    return await (await this.#client()).describeNamedInstances(nameTag, states);
   }
 
   async *describeEndpoints(where: { vpcId: string } | { id: string }, states: string[]) {

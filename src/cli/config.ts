@@ -30,9 +30,11 @@ export async function config(
   );
 }
 
-function meaning({ name, instanceId, region, profile }: Host): string {
+function meaning(host: Host): string {
+  const { name, region, profile } = host;
   const ofAws = 'the one of the AWS settings';
-  return `${name} is ${instanceId}; region: ${region ?? ofAws}; profile: ${profile ?? ofAws}`;
+  const instance = 'nameTag' in host ? `the instance with the name ${host.nameTag}` : host.instanceId;
+  return `${name} is ${instance}; region: ${region ?? ofAws}; profile: ${profile ?? ofAws}`;
 }
 
 /** As it is written in the file. */

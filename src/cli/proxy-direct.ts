@@ -5,6 +5,7 @@ import { EarlyInput } from '../early-input.ts';
 import { KeyholeError, TransportError } from '../errors.ts';
 import { showDuration } from '../settings.ts';
 import { type Call, readCall } from '../target/call.ts';
+import { InstanceNames } from '../target/names.ts';
 import { TunnelChoice } from '../tunnel/choice.ts';
 import { awaitFirstByte } from '../tunnel/first-byte.ts';
 import { openTunnel, type TunnelOptions } from '../tunnel/open.ts';
@@ -61,7 +62,7 @@ async function open(
     const transport = await openTunnel({
       ...options,
       settings,
-      target: host.instanceId,
+      target: await new InstanceNames(clock).idOf(host, aws, signal),
       port,
       aws,
       choice: new TunnelChoice(clock, log),

@@ -16,7 +16,10 @@ export async function runByYargs(argv: string[], context: VerbContext): Promise<
       (proxy) =>
         proxy
           .usage(proxyUsage)
-          .positional('HOST', { type: 'string', describe: 'i-… or mi-…, then optionally .REGION and .PROFILE' })
+          .positional('HOST', {
+            type: 'string',
+            describe: 'i-… or mi-…, then optionally .REGION and .PROFILE; or NAME.ec2',
+          })
           .positional('PORT', { type: 'number', describe: 'port on the host' })
           .positional('USER', { type: 'string', describe: 'login name' })
           .option('daemon', { type: 'boolean', default: true, describe: 'use the daemon; --no-daemon does without' }),

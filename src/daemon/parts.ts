@@ -9,6 +9,7 @@ import type { KeyholeError } from '../errors.ts';
 import type { KeyPush } from '../keypush/key-push.ts';
 import type { Log } from '../log.ts';
 import type { PayloadMemory } from '../ssm/transport.ts';
+import type { InstanceNames } from '../target/names.ts';
 import type { TunnelChoice } from '../tunnel/choice.ts';
 import type { AgentSockets } from './agent-sockets.ts';
 import type { SessionLedger } from './session-ledger.ts';
@@ -21,6 +22,7 @@ export interface DaemonParts {
   keyPush: KeyPush;
   /** Undefined where no socket can be made. */
   agents: AgentSockets | undefined;
+  names: InstanceNames;
   choice: TunnelChoice<Route>;
   payloadMemory: PayloadMemory;
   ledger: SessionLedger;

@@ -10,6 +10,7 @@ import { askOwnProcess } from '../own-process.ts';
 import type { Paths } from '../paths.ts';
 import { ensurePrivateFolder } from '../private-folder.ts';
 import type { Settings } from '../settings.ts';
+import { InstanceNames } from '../target/names.ts';
 import { TunnelChoice } from '../tunnel/choice.ts';
 import { payloadMemory } from '../tunnel/payload-memory.ts';
 import { AgentSockets } from './agent-sockets.ts';
@@ -75,6 +76,7 @@ async function run(
       keyPush,
       agents,
       ledger,
+      names: new InstanceNames(clock),
       choice: new TunnelChoice(clock, log),
       payloadMemory: payloadMemory(paths.payloadMemoryFile, clock.wallTime),
       recordFailure: (where, error) => recordFailure(paths.stateDir, where, error),

@@ -101,17 +101,18 @@ export class Tunnel {
     const call = this.#readRequest();
     const { settings, host, port } = call;
     link.send(FrameType.progress, { text: `opening ${host.name}`, deadlineMs: settings.deadlineMs });
-    const { clock, choice, payloadMemory } = this.#parts;
+    const { clock, names, choice, payloadMemory } = this.#parts;
     const deadline = new AbortController();
     const timer = clock.after(settings.deadlineMs, () => deadline.abort(overdue(host, settings.deadlineMs)));
     const signal = AbortSignal.any([link.closed, stop, deadline.signal]);
     try {
       const aws = await within(signal, this.#resolveAws(link, host));
-      const keyOffered = this.#offerKey(aws, call);
-      const notes = this.#notes(aws, host);
-      const target = { target: host.instanceId, port };
+      const target = await names.idOf(host, aws, signal);
+      const keyOffered = this.#offerKey(aws, call, target);
+      const notes = this.#notes(aws, host, target);
       const transport = await openTunnel({
-        ...target,
+        target,
+        port,
         aws,
         settings,
         choice,
@@ -120,6 +121,9 @@ export class Tunnel {
         clock,
         log: this.#log,
         signal,
+      }).catch((error: unknown) => {
+        names.forgetHost(host, aws);
+        throw error;
       });
       // Whoever uses it is told of an error when it happens; between two users nobody would be, and that ends a process.
       transport.on('error', () => {});
@@ -148,13 +152,13 @@ export class Tunnel {
     });
   }
 
-  #notes({ region, id }: AwsContext, { instanceId, ...host }: Host): SessionNotes {
+  #notes({ region, id }: AwsContext, host: Host, target: string): SessionNotes {
     const { ledger } = this.#parts;
     const { env, cwd } = this.#request.caller;
     const wanted = { profile: host.profile, region: host.region };
     const kept = settingsWithoutSecrets(env);
     const note = {
-      target: instanceId,
+      target,
       region,
       context: id,
       ...(kept !== undefined && { surroundings: { env: kept, cwd, wanted } }),
@@ -169,7 +173,7 @@ export class Tunnel {
    * The public key goes to the instance while the tunnel opens; the target's agent socket is there when this resolves.
    * Never rejects: without either, the user's own keys may do. Why they are missing is recorded.
    */
-  async #offerKey(aws: AwsContext, { settings, host, namedPort, user }: Call): Promise<void> {
+  async #offerKey(aws: AwsContext, { settings, host, namedPort, user }: Call, target: string): Promise<void> {
     if (user === undefined) return;
     const { agents, keyring, keyPush } = this.#parts;
     const failed = (error: unknown) => {
@@ -178,8 +182,8 @@ export class Tunnel {
       if (failure.code !== 'interrupted') this.#parts.recordFailure(this.#request, failure);
     };
     try {
-      const pusher = settings.push === 'off' ? undefined : aws.pusher(host.instanceId);
-      const push = pusher && { target: `${aws.id}/${host.instanceId}`, user, pusher, failed };
+      const pusher = settings.push === 'off' ? undefined : aws.pusher(target);
+      const push = pusher && { target: `${aws.id}/${target}`, user, pusher, failed };
       if (push !== undefined) keyPush.begin({ ...push, publicKey: keyring.current().publicLine });
       const upstream = this.#request.upstreamAgent ?? settings.agentUpstream;
       const allowUnbound = settings.agentAllowUnbound;

@@ -1,5 +1,5 @@
 // What a caller's host, port and user mean with its settings: the file may have a table for the host, and that table another
-// name, profile, region, user and port. Reads the configuration file, and nothing else; AWS is not asked here.
+// name, profile, region, user and port.
 import { aliases, loadSettings, type SettingSources } from '../config.ts';
 import { UsageError } from '../errors.ts';
 import { nearest } from '../nearest.ts';

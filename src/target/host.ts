@@ -4,42 +4,60 @@
 import { UsageError } from '../errors.ts';
 
 export const hostGrammar =
-  'i-… (8 or 17 hex digits) or mi-… (17), then optionally .REGION and .PROFILE; or a name with a target in config.toml';
+  'i-… (8 or 17 hex digits) or mi-… (17), then optionally .REGION and .PROFILE; NAME.ec2 or NAME.REGION.PROFILE.ec2 by the Name tag; or a name with a target in config.toml';
 
-export interface Host {
+export type Host = {
   /** As it was given; for messages. */
   name: string;
-  instanceId: string;
-  /** `ec2` for `i-…`, `hybrid` for a node registered with SSM, `mi-…`. */
-  kind: 'ec2' | 'hybrid';
   region?: string;
   /** May differ in case from the AWS profile that is meant: ssh lower-cases what it puts in for `%h`. */
   profile?: string;
-}
+} & (
+  | {
+      /** `i-…`, or `mi-…` for a node registered with SSM. */
+      instanceId: string;
+    }
+  | {
+      /** Of an instance; may differ in case too. */
+      nameTag: string;
+    }
+);
 
-const id = /^(?:(i)-(?:[0-9a-f]{17}|[0-9a-f]{8})|mi-[0-9a-f]{17})$/;
-/** `eu-west-1`, `us-gov-east-1`, `us-isob-east-1`, `eusc-de-east-1`. */
-const region = /^[a-z]{2,5}(?:-[a-z]{2,})+-[0-9]{1,2}$/;
+const id = /^(?:i-(?:[0-9a-f]{17}|[0-9a-f]{8})|mi-[0-9a-f]{17})$/;
+/** `eu-west-1`, `us-gov-east-1`, `us-isob-east-1`, `eusc-de-east-1`; not `web-blue-1`. */
+const region =
+  /^(?:[a-z]{2}|eusc)(?:-(?:gov|iso[a-z]?|de))?-(?:(?:north|south)(?:east|west)?|east|west|central)-[0-9]{1,2}$/;
 const profile = /^[A-Za-z0-9_][A-Za-z0-9_.@+=-]{0,127}$/;
+/** Of what Name tags may hold that which is safe in ssh's configuration and a file's name; no wildcard of EC2's filters. */
+const nameTag = /^[A-Za-z0-9_][A-Za-z0-9_+=-]*(?:\.[A-Za-z0-9_+=-]+)*$/;
 
 /** Whether the configuration file may have the word as a name of its own for a host. */
 export function isName(word: string): boolean {
-  return /^[A-Za-z0-9_][A-Za-z0-9_.+=-]{0,254}$/.test(word);
+  return word.length <= 255 && nameTag.test(word);
 }
 
 /** @throws UsageError `bad-host` */
 export function parseHost(name: string): Host {
   const labels = name.split('.');
+  if (labels.length > 1 && labels.at(-1)!.toLowerCase() === 'ec2') return parseNamed(name, labels.slice(0, -1));
   const instanceId = labels.shift()!;
-  const match = id.exec(instanceId);
-  if (!match) throw badHost(name);
-  const host: Host = { name, instanceId, kind: match[1] ? 'ec2' : 'hybrid' };
-  if (labels.length > 0 && region.test(labels[0]!)) host.region = labels.shift()!;
-  if (labels.length > 0) {
-    host.profile = labels.join('.');
-    if (!profile.test(host.profile)) throw badHost(name);
-  }
-  return host;
+  if (!id.test(instanceId)) throw badHost(name);
+  const given = labels.length > 0 && region.test(labels[0]!) ? labels.shift() : undefined;
+  return { name, instanceId, ...where(name, given, labels) };
+}
+
+/** Names may have full stops, so only a region tells where one ends; the last, since a name may have one in it. */
+function parseNamed(name: string, labels: string[]): Host {
+  const at = labels.findLastIndex((label, index) => index > 0 && region.test(label));
+  const tag = labels.slice(0, at < 0 ? labels.length : at).join('.');
+  if (!isName(tag)) throw badHost(name);
+  return { name, nameTag: tag, ...where(name, at < 0 ? undefined : labels[at], at < 0 ? [] : labels.slice(at + 1)) };
+}
+
+function where(name: string, region: string | undefined, rest: string[]): Pick<Host, 'region' | 'profile'> {
+  const wanted = rest.join('.');
+  if (rest.length > 0 && !profile.test(wanted)) throw badHost(name);
+  return { ...(region !== undefined && { region }), ...(rest.length > 0 && { profile: wanted }) };
 }
 
 function badHost(name: string): UsageError {

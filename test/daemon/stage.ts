@@ -20,6 +20,7 @@ import { SessionLedger } from '../../src/daemon/session-ledger.ts';
 import type { KeyholeError } from '../../src/errors.ts';
 import { KeyPush } from '../../src/keypush/key-push.ts';
 import { silent } from '../../src/log.ts';
+import { InstanceNames } from '../../src/target/names.ts';
 import { TunnelChoice } from '../../src/tunnel/choice.ts';
 import { payloadMemory } from '../../src/tunnel/payload-memory.ts';
 import type { RegionOptions } from '../region/options.ts';
@@ -102,6 +103,7 @@ export async function setStage(t: Test, options: RegionOptions = {}): Promise<St
       keyPush,
       agents,
       ledger,
+      names: new InstanceNames(clock),
       choice: new TunnelChoice(clock, log),
       payloadMemory: payloadMemory(undefined, clock.wallTime),
       recordFailure: ({ host }, { code }: KeyholeError) => failures.push({ host, code }),

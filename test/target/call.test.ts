@@ -39,7 +39,13 @@ t.test('an alias is another name for a host, with settings of its own', async (t
     host: { name: 'db', instanceId: id, region: 'eu-west-1', profile: 'prod' },
     user: undefined,
   });
-  t.equal(call('DB').host.instanceId, id, 'ssh may change the case');
+  t.match(call('DB').host, { instanceId: id }, 'ssh may change the case');
+  t.match(calling(t, '[host.w]\ntarget = "web-1.eu-west-1.prod.ec2"\n')('w').host, {
+    name: 'w',
+    nameTag: 'web-1',
+    region: 'eu-west-1',
+    profile: 'prod',
+  });
 });
 
 t.test('a name that nobody knows is refused, with the one that may be meant', async (t) => {

@@ -3,9 +3,9 @@ import { UsageError } from '../../src/errors.ts';
 import { parseHost, parsePort, parseUser } from '../../src/target/host.ts';
 
 t.test('ids of instances and hybrid nodes are hosts', async (t) => {
-  t.match(parseHost('i-0123456789abcdef0'), { instanceId: 'i-0123456789abcdef0', kind: 'ec2' });
-  t.match(parseHost('i-89abcdef'), { instanceId: 'i-89abcdef', kind: 'ec2' });
-  t.match(parseHost('mi-0123456789abcdef0'), { instanceId: 'mi-0123456789abcdef0', kind: 'hybrid' });
+  t.match(parseHost('i-0123456789abcdef0'), { instanceId: 'i-0123456789abcdef0' });
+  t.match(parseHost('i-89abcdef'), { instanceId: 'i-89abcdef' });
+  t.match(parseHost('mi-0123456789abcdef0'), { instanceId: 'mi-0123456789abcdef0' });
   t.notOk('region' in parseHost('i-89abcdef'), 'no region unless it is named');
 });
 
@@ -19,6 +19,31 @@ t.test('a region, a profile or both may follow', async (t) => {
     { region: 'eu-west-1', profile: 'team.prod' },
     'profiles may have dots',
   );
+});
+
+t.test('a Name tag is a host behind .ec2, with region and profile between', async (t) => {
+  for (const [name, nameTag, region, profile] of [
+    ['web-1.ec2', 'web-1', undefined, undefined],
+    ['Web_1.EC2', 'Web_1', undefined, undefined],
+    ['api.example.com.ec2', 'api.example.com', undefined, undefined],
+    ['web-1.eu-west-1.ec2', 'web-1', 'eu-west-1', undefined],
+    ['web-1.eu-west-1.prod.ec2', 'web-1', 'eu-west-1', 'prod'],
+    ['web-1.us-gov-east-1.team.prod.ec2', 'web-1', 'us-gov-east-1', 'team.prod'],
+    ['a.us-east-1.b.eu-west-1.prod.ec2', 'a.us-east-1.b', 'eu-west-1', 'prod'],
+    ['api.web-blue-1.ec2', 'api.web-blue-1', undefined, undefined],
+    ['eu-west-1.ec2', 'eu-west-1', undefined, undefined],
+    ['i-89abcdef.ec2', 'i-89abcdef', undefined, undefined],
+  ] as const) {
+    const host = parseHost(name);
+    t.strictSame({ ...host }, { name, nameTag, ...(region && { region }), ...(profile && { profile }) }, name);
+  }
+});
+
+t.test('all regions of AWS are known as such', async (t) => {
+  const regions =
+    'af-south-1 ap-east-2 ap-northeast-3 ap-southeast-7 ca-west-1 cn-north-1 cn-northwest-1 eu-central-2 eusc-de-east-1 ' +
+    'eu-isoe-west-1 il-central-1 me-south-1 mx-central-1 sa-east-1 us-east-2 us-gov-west-1 us-iso-west-1 us-isob-east-1 us-isof-south-1';
+  for (const region of regions.split(' ')) t.equal(parseHost(`i-89abcdef.${region}`).region, region);
 });
 
 t.test('anything else is refused as used wrongly, with the grammar', async (t) => {
@@ -43,6 +68,18 @@ t.test('anything else is refused as used wrongly, with the grammar', async (t) =
     'i-89abcdef.a/../b',
     `i-89abcdef.${'p'.repeat(129)}`,
     'example.com',
+    '.ec2',
+    'ec2',
+    '-x.ec2',
+    'a..b.ec2',
+    'a*.ec2',
+    'a?.ec2',
+    'a b.ec2',
+    'a/b.ec2',
+    'a;id.ec2',
+    'web-1.eu-west-1.-x.ec2',
+    'web-1.eu-west-1..ec2',
+    `${'n'.repeat(256)}.ec2`,
   ];
   for (const name of refused) {
     t.throws(() => parseHost(name), { code: 'bad-host', hint: /\.REGION and \.PROFILE/ }, JSON.stringify(name));

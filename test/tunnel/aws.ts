@@ -1,6 +1,6 @@
 // AWS settings of a caller, as values: what a test does not give can't be asked.
 import type { AwsContext } from '../../src/aws/context.ts';
-import type { Ec2Api, Instance, InstanceConnectEndpoint } from '../../src/aws/ec2.ts';
+import type { Ec2Api, Instance, InstanceConnectEndpoint, NamedInstance } from '../../src/aws/ec2.ts';
 
 /** An EC2 with one instance and some endpoints, in memory. Each may be an error, which is thrown then. */
 export class FakeEc2 implements Ec2Api {
@@ -19,6 +19,10 @@ export class FakeEc2 implements Ec2Api {
     this.calls.push('DescribeInstances');
     if (this.instance instanceof Error) throw this.instance;
     return this.instance;
+  }
+
+  async describeNamedInstances(): Promise<NamedInstance[]> {
+    throw new Error('a tunnel is opened by id');
   }
 
   async *describeEndpoints(where: { vpcId: string } | { id: string }, states: string[]) {
