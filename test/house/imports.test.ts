@@ -54,7 +54,18 @@ const leaves: Record<string, Room> = {
 const contracts = ['tunnel/transport.ts'];
 
 /** Protocol code: no I/O, no clock (design.md section 3). */
-const pure = ['channel', 'handshake', 'incoming', 'message', 'outgoing', 'pace', 'round-trip'];
+const pure = [
+  'channel',
+  'handshake',
+  'incoming',
+  'message',
+  'mux/frame',
+  'mux/mux',
+  'mux/queue',
+  'outgoing',
+  'pace',
+  'round-trip',
+];
 
 interface Edge {
   /** Path below src. */

@@ -78,6 +78,8 @@ export interface NodeOptions {
   ports?: Record<number, { host: string; port: number }>;
   /** EC2's state of an instance; default `running`. In any other the agent is not there either. */
   state?: InstanceState;
+  /** Other machines that its agent can reach, by name or address in lower case: where each of their ports really is. */
+  hosts?: Record<string, Record<number, { host: string; port: number }>>;
   /**
    * Called with all keys that are valid for a user now, whenever a push or the end of a key changes them. Default:
    * nothing happens, as on an instance without EC2 Instance Connect.

@@ -87,6 +87,7 @@ export function originOf(state: RegionState, { socket }: IncomingMessage): Origi
 function completeNode(node: NodeOptions, at: number, of: { account: string; region: string }): ManagedNode {
   return {
     ports: {},
+    hosts: {},
     state: 'running',
     publishKeys: () => {},
     online: true,

@@ -8,7 +8,7 @@ import { ScriptedClient } from './scripted-client.ts';
 
 const session = { sessionId: 'tester-0', properties: { portNumber: '22' }, agentVersion: '3.3.1142.0' };
 
-function startClient(test: Test, options: Pick<AgentSessionOptions, 'target' | 'refusedPortDelayMs'>) {
+function startClient(test: Test, options: Pick<AgentSessionOptions, 'destination' | 'refusedPortDelayMs'>) {
   const leg = startAgentSession({ ...session, ...options });
   test.teardown(() => leg.close());
   return { leg, client: new ScriptedClient(leg) };
@@ -23,7 +23,7 @@ async function connected(test: Test) {
   test.teardown(() => server.close());
   await once(server, 'listening');
   const { port } = server.address() as AddressInfo;
-  const { leg, client } = startClient(test, { target: { host: '127.0.0.1', port } });
+  const { leg, client } = startClient(test, { destination: { address: { host: '127.0.0.1', port } } });
   const [socket] = (await once(server, 'connection')) as [Socket];
   test.teardown(() => socket.destroy());
   socket.write('.');
@@ -114,7 +114,7 @@ for (const [why, target] of [
   ['a target without a port', undefined],
 ] as const) {
   t.test(`${why}: the handshake completes, then silence, then the report of a dead worker`, async (t) => {
-    const { client } = startClient(t, { target, refusedPortDelayMs: 20 });
+    const { client } = startClient(t, { destination: { address: target }, refusedPortDelayMs: 20 });
     await client.handshake();
     client.sendOutput('SSH-2.0-test\r\n');
     t.match(await client.ended, { output: /^document process failed unexpectedly: ipc messaging received timeout/ });

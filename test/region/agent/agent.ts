@@ -2,13 +2,16 @@
 // the target's port, its timers and back-pressure both ways. It never speaks websocket: the gateway hands it
 // messages and takes messages. Governed by protocol.md sections 4.4, 6.1 and 16.
 import { connect, type Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { type Clock, systemClock, type Timer } from '../../../src/clock.ts';
 import { type Log, silent } from '../../../src/log.ts';
 import { type AgentAction, AgentChannel, maxPayloadBytes } from './channel.ts';
+import type { Destination } from './destination.ts';
+import { MuxSocket } from './mux-socket.ts';
 
 export interface AgentSessionOptions {
-  /** What the agent dials after the handshake; undefined: nothing listens there. */
-  target: { host: string; port: number } | undefined;
+  /** What the agent dials after the handshake. */
+  destination: Destination;
   sessionId: string;
   /** Of the session document, announced in the handshake, e.g. `{ portNumber: '22' }`. */
   properties: Record<string, string>;
@@ -73,7 +76,7 @@ class AgentSession implements AgentLeg {
   readonly #actions: AgentAction[] = [];
   #running = false;
   #closed = false;
-  #socket: Socket | undefined;
+  #socket: Duplex | undefined;
   #writes = 0;
   #inbox: Buffer[] = [];
   #inboxBytes = 0;
@@ -180,14 +183,27 @@ class AgentSession implements AgentLeg {
   }
 
   #dial(): void {
-    const { target } = this.#options;
-    if (target === undefined) {
+    const { destination } = this.#options;
+    if ('refusal' in destination) {
+      this.#run(this.#channel.destinationRefused(destination.refusal, this.#clock.now()));
+    } else if (this.#channel.isMultiplexed) {
+      const connectError = () => this.#run(this.#channel.connectError(this.#clock.now()));
+      this.#use(new MuxSocket(destination.address, connectError));
+      this.#run(this.#channel.dialled());
+    } else if (this.#options.properties.type === 'LocalPortForwarding') {
+      const why = 'The simulated agent does not serve clients without smux here.';
+      this.#run(this.#channel.destinationRefused(why, this.#clock.now()));
+    } else if (destination.address === undefined) {
       this.#run(this.#channel.dialFailed(this.#clock.now()));
-      return;
+    } else {
+      const socket: Socket = connect({ ...destination.address, noDelay: true });
+      socket.once('connect', () => this.#run(this.#channel.dialled()));
+      this.#use(socket);
     }
-    const socket = connect({ host: target.host, port: target.port, noDelay: true });
+  }
+
+  #use(socket: Duplex): void {
     this.#socket = socket;
-    socket.once('connect', () => this.#run(this.#channel.dialled()));
     socket.on('readable', () => this.#pump());
     socket.once('end', () => this.#run(this.#channel.socketEof(this.#clock.now())));
     socket.once('error', (error) => {

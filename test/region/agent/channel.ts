@@ -80,6 +80,7 @@ export class AgentChannel {
   #writable = true;
   #readTarget = -Infinity;
   #readAt = -Infinity;
+  #multiplexed = false;
   #end: { status: 'Success' | 'Failed'; output: string } = { status: 'Success', output: '' };
 
   constructor(options: AgentChannelOptions) {
@@ -95,6 +96,11 @@ export class AgentChannel {
   /** True while the socket does not take what was written: the agent's reader stands still. */
   get blocked(): boolean {
     return this.#writing !== undefined;
+  }
+
+  /** Whether the session's bytes are smux frames: known when the client has answered the handshake (5.3). */
+  get isMultiplexed(): boolean {
+    return this.#multiplexed;
   }
 
   /** The next time `tick` has something to do; undefined: never, unless something else happens. */
@@ -175,6 +181,22 @@ export class AgentChannel {
     this.#incoming.clear();
     this.#stateDeadline = now + this.#options.refusedPortDelayMs;
     return [];
+  }
+
+  /** The port plugin does not want to go there: its reason is the session's output. */
+  destinationRefused(reason: string, now: number): AgentAction[] {
+    if (this.#state === 'dialling') this.#close('Failed', reason, now);
+    this.#endIfDrained();
+    return this.#take();
+  }
+
+  /** A connection of a multiplexed session could not be made; which one is not said (6.3). */
+  connectError(now: number): AgentAction[] {
+    if (this.#state !== 'open') return [];
+    const flag = Buffer.alloc(4);
+    flag.writeUInt32BE(Flag.connectToPortError);
+    this.#sendStreamData(PayloadType.flag, flag, now);
+    return this.#take();
   }
 
   /** The socket took the bytes of the last `write`. */
@@ -305,21 +327,26 @@ export class AgentChannel {
     if (message.payloadType === PayloadType.flag && message.payload.length >= 4) {
       const flag = message.payload.readUInt32BE(0);
       if (flag === Flag.terminateSession) this.#close('Success', '', now);
-      if (flag === Flag.disconnectToPort) this.#close('Failed', '', now);
+      if (flag === Flag.disconnectToPort && !this.#multiplexed) this.#close('Failed', '', now);
     }
     return 'done';
   }
 
   #receiveHandshakeResponse(message: Message, now: number): Verdict {
     let actions: unknown;
+    let clientVersion: unknown;
     try {
-      actions = parseJsonObject(message.payload, 'HandshakeResponse').ProcessedClientActions ?? [];
+      const response = parseJsonObject(message.payload, 'HandshakeResponse');
+      actions = response.ProcessedClientActions ?? [];
+      clientVersion = response.ClientVersion;
     } catch {
       return 'failed';
     }
     if (!Array.isArray(actions)) return 'failed';
     if (this.#state !== 'handshake') return 'done';
     this.#answered = true;
+    this.#multiplexed =
+      this.#options.properties.type === 'LocalPortForwarding' && isAtLeast(String(clientVersion), firstWithMux);
     const failed = actions.find((action) => action?.ActionStatus !== 1);
     if (failed !== undefined) {
       const { ActionType = '', ActionStatus = 0, Error: error = '' } = failed ?? {};
@@ -404,6 +431,17 @@ export class AgentChannel {
     this.#actions = [];
     return actions;
   }
+}
+
+/** Clients from here on speak smux on a session of type LocalPortForwarding (5.3). */
+const firstWithMux = [1, 1, 70];
+
+function isAtLeast(version: string, least: number[]): boolean {
+  const numbers = version.split('.').map(Number);
+  for (const [at, number] of least.entries()) {
+    if (numbers[at] !== number) return (numbers[at] ?? 0) > number;
+  }
+  return true;
 }
 
 const handshakeTimedOut =

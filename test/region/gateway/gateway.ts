@@ -5,6 +5,7 @@ import { type IncomingMessage, STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { type WebSocket, WebSocketServer } from 'ws';
+import { findDestination } from '../agent/destination.ts';
 import { newRecord } from '../api/front.ts';
 import type { RequestRecord } from '../api/service.ts';
 import { ServiceError } from '../errors.ts';
@@ -98,15 +99,11 @@ export class Gateway {
   }
 
   #startAgent(session: Session, node: ManagedNode): ReturnType<StartAgent> {
-    // The simulated agent has neither a shell nor smux (protocol.md 6.3).
-    if (session.document.sessionType !== 'Port' || session.properties.type === 'LocalPortForwarding') {
+    if (session.document.sessionType !== 'Port') {
       return endingAgent(`Sessions of ${session.document.name} are not served by this simulated instance.`);
     }
-    const { portNumber, host } = session.properties;
-    const local = host === undefined || /^(localhost|127\.\d+\.\d+\.\d+|::1)$/.test(host);
     return this.#parts.startAgent({
-      // The instance reaches no other host.
-      target: local ? node.ports[Number(portNumber)] : undefined,
+      destination: findDestination(session.properties, node),
       sessionId: session.sessionId,
       properties: session.properties,
       agentVersion: node.agentVersion,
