@@ -131,6 +131,11 @@ export const settings = {
     3,
     'AWS quota of StartSession for the account and region; more connections at once wait in line',
   ),
+  readyConnectionsMs: ofProgram(
+    duration(0, 3_600_000),
+    300_000,
+    "for how long after its last use the daemon holds one connection open to AWS's gateway for the next tunnel; 0 holds none",
+  ),
   idleTimeoutMs: ofProgram(duration(1_000, 604_800_000), 600_000, 'how long a daemon stays that nobody uses'),
   keyLifetimeMs: ofProgram(
     duration(60_000, 604_800_000),

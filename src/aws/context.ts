@@ -64,6 +64,8 @@ export interface ContextOptions {
   refresh(): Promise<Credentials>;
   /** The line for StartSession, if others wait with us. */
   startQueue?: StartQueue;
+  /** For how long after its use the way to a gateway is kept ready for the next tunnel; default 0: not at all. */
+  keepReadyMs?: number;
 }
 
 /** From the AWS settings of this process. @throws as resolveAws and contextOf */
@@ -75,8 +77,9 @@ export async function openAws({ profile, region, clock, log }: AwsOptions): Prom
 /** From settings that are known. Nothing of this process's own AWS settings gets into it. @throws ConfigError `bad-ca-bundle` */
 export async function contextOf(resolution: Resolution, options: ContextOptions): Promise<AwsContext> {
   const { region, profile, credentialSource } = resolution;
-  const { id, clock, log, startQueue } = options;
-  const network = makeNetwork(resolution.proxy, await readAuthorities(resolution));
+  const { id, clock, log, startQueue, keepReadyMs = 0 } = options;
+  const ready = { clock, keepMs: keepReadyMs };
+  const network = makeNetwork(resolution.proxy, await readAuthorities(resolution), ready);
   const credentials = credentialProvider(resolution.credentials, options.refresh);
   const common = {
     region,

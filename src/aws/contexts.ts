@@ -21,6 +21,8 @@ export interface ContextsOptions {
   /** Asks a child in the caller's surroundings (no terminal). @throws KeyholeError */
   resolve(caller: CallerSurroundings, wanted: WantedSettings): Promise<Record<string, unknown>>;
   startSessionsPerSecond: number;
+  /** ContextOptions.keepReadyMs. */
+  keepReadyMs?: number;
   /** A caller's settings have just been found. */
   onOpened(context: AwsContext): void;
 }
@@ -111,13 +113,14 @@ export class AwsContexts {
     // Before the answer: a change in between is noticed the next time.
     const stamp = sharedFilesStamp(caller);
     const resolution = parseResolution(await ask());
-    const { clock, log } = this.#options;
+    const { clock, log, keepReadyMs = 0 } = this.#options;
     // What a program of the user's said holds only for who would have asked it the same.
     const id = resolution.asksProgram ? whole : shared;
     const context = await contextOf(resolution, {
       id,
       clock,
       log,
+      keepReadyMs,
       startQueue: this.#queue(resolution),
       refresh: async () => parseResolution(await this.#options.resolve(caller, wanted)).credentials,
     });

@@ -2,10 +2,11 @@
 // and the websocket alike. HTTPS_PROXY and NO_PROXY are the caller's own, so process.env is not read here.
 import type { ClientRequest, Agent as NodeAgent } from 'node:http';
 import { Agent as HttpAgent } from 'node:http';
-import { type AgentOptions, Agent as HttpsAgent } from 'node:https';
+import type { AgentOptions } from 'node:https';
 import { Agent, type AgentConnectOpts } from 'agent-base';
 import { HttpsProxyAgent } from 'https-proxy-agent';
 import { ConfigError } from '../errors.ts';
+import { ReadyAgent, type ReadyOptions } from './ready-agent.ts';
 import type { ProxySettings } from './resolution.ts';
 
 export interface Network {
@@ -15,29 +16,50 @@ export interface Network {
   https: NodeAgent;
   /** For a URL: `ws:` and `http:` are plain. */
   agentFor(url: URL): NodeAgent;
+  /** A connection to there will be wanted in a moment; nothing is done where a proxy is in between. */
+  prepare(url: URL): void;
   close(): void;
 }
 
 /** @throws ConfigError `bad-proxy` */
-export function makeNetwork({ https: proxy, no }: ProxySettings, ca: string[] | undefined): Network {
+export function makeNetwork(
+  { https: proxy, no }: ProxySettings,
+  ca: string[] | undefined,
+  ready: ReadyOptions,
+): Network {
   const options = { keepAlive: true, ...(ca && { ca }) };
   const http = new HttpAgent({ keepAlive: true });
-  const direct = new HttpsAgent(options);
-  if (proxy === undefined) return network(http, direct, [http, direct]);
-  const proxied = new HttpsProxyAgent(parseProxy(proxy), options);
-  const https = new RoutedAgent(options, (host, port) => (bypassesProxy(no, host, port) ? direct : proxied));
-  return network(http, https, [http, direct, proxied]);
-}
-
-function network(http: NodeAgent, https: NodeAgent, all: NodeAgent[]): Network {
+  const direct = new ReadyAgent(options, ready);
+  const proxied = proxy === undefined ? undefined : new HttpsProxyAgent(parseProxy(proxy), options);
+  const isDirect = (host: string, port: number) => proxied === undefined || bypassesProxy(no, host, port);
+  const route = (host: string, port: number) => (isDirect(host, port) ? direct : proxied!);
+  const https = proxied === undefined ? direct : new RoutedAgent(options, route);
+  const portOf = ({ port }: URL) => Number(port || 443);
   return {
     http,
     https,
-    agentFor: ({ protocol }) => (protocol === 'ws:' || protocol === 'http:' ? http : https),
-    close: () => {
-      for (const agent of all) agent.destroy();
+    agentFor(url) {
+      if (isPlain(url)) return http;
+      // A websocket's host is told by AWS; the API keeps its connections alive itself.
+      if (url.protocol === 'wss:') direct.expect(hostOf(url), portOf(url));
+      return https;
+    },
+    prepare(url) {
+      if (!isPlain(url) && isDirect(url.hostname, portOf(url))) direct.prepare(hostOf(url), portOf(url));
+    },
+    close() {
+      for (const agent of [http, direct, proxied]) agent?.destroy();
     },
   };
+}
+
+function isPlain({ protocol }: URL): boolean {
+  return protocol === 'ws:' || protocol === 'http:';
+}
+
+/** As an http request has it: an IPv6 address without brackets. */
+function hostOf({ hostname }: URL): string {
+  return hostname.replace(/^\[|\]$/g, '');
 }
 
 /** Hands each request to the agent for its host. */

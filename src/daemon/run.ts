@@ -56,6 +56,8 @@ async function run(
     clock,
     log,
     startSessionsPerSecond: settings.startSessionsPerSecond,
+    // A daemon for one connection has no next one.
+    keepReadyMs: sshDir === undefined ? 0 : settings.readyConnectionsMs,
     resolve: (caller, wanted) => askOwnProcess(resolveArguments(wanted), caller),
     onOpened: (context) => void left.endOf(context),
   });

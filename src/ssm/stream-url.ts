@@ -55,6 +55,15 @@ export function checkStreamUrl(streamUrl: string, { apiEndpoint, allowedHosts }:
   throw refused(`${url.host} is not a Session Manager host`);
 }
 
+/**
+ * Where StreamUrl leads as a rule, so that the way there can be made ready while StartSession is under way; undefined for
+ * API endpoints that AWS does not document. Whether it is right shows when StreamUrl comes, and only that is dialled.
+ */
+export function likelyGateway({ protocol, hostname, port }: URL): URL | undefined {
+  const name = hostname.replace(/^ssm\./, 'ssmmessages.');
+  return protocol === 'https:' && port === '' && awsHost.test(name) ? new URL(`wss://${name}`) : undefined;
+}
+
 /** A URL signed by somebody else: no header is added, and its session is never resumed (protocol.md 2.2). */
 export function isPresigned(url: URL): boolean {
   return presignedParameters.some((name) => url.searchParams.has(name));

@@ -8,6 +8,7 @@ import { type EiceTransport, openEiceTransport } from '../eice/transport.ts';
 import { AwsError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import type { Settings } from '../settings.ts';
+import { likelyGateway } from '../ssm/stream-url.ts';
 import { openSsmTransport, type PayloadMemory, type SessionNotes } from '../ssm/transport.ts';
 import { isLoopback } from '../websocket/loopback.ts';
 import type { TunnelChoice } from './choice.ts';
@@ -57,6 +58,7 @@ export async function openTunnel(options: TunnelOptions): Promise<Transport> {
 
 async function openSsm(options: TunnelOptions, signal: AbortSignal): Promise<Transport> {
   const { target, port, aws, settings, payloadMemory, notes, clock, log } = options;
+  void prepareGateway(aws);
   return await openSsmTransport(
     {
       api: aws.ssm,
@@ -76,6 +78,12 @@ async function openSsm(options: TunnelOptions, signal: AbortSignal): Promise<Tra
     },
     signal,
   );
+}
+
+/** TCP and TLS to the gateway take two round trips; StartSession leaves time for them. Never rejects. */
+async function prepareGateway({ ssm, network }: AwsContext): Promise<void> {
+  const gateway = await ssm.endpoint().then(likelyGateway, () => undefined);
+  if (gateway !== undefined) network.prepare(gateway);
 }
 
 /**

@@ -4,6 +4,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { type Agent, request as httpRequest, type IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import type { Socket } from 'node:net';
+import type { TLSSocket } from 'node:tls';
 import { type LinkOptions, WebSocketLink } from './link.ts';
 
 export interface DialOptions extends LinkOptions {
@@ -25,9 +26,24 @@ export type Dialled =
   | { outcome: 'unreachable'; why: string; cause?: unknown };
 
 const maxBodyBytes = 4096;
+/** On a connection that was there already (aws/ready-agent.ts): one that has died meanwhile gives no answer at all. */
+const readyTimeoutMs = 3_000;
 
 /** Never rejects. */
-export function dialWebSocket(options: DialOptions): Promise<Dialled> {
+export async function dialWebSocket(options: DialOptions): Promise<Dialled> {
+  const start = options.clock.now();
+  let wasReady = false;
+  const dialled = await attempt(options, () => {
+    wasReady = true;
+  });
+  const { timeoutMs, signal } = options;
+  const leftMs = start + timeoutMs - options.clock.now();
+  if (!wasReady || dialled.outcome !== 'unreachable' || signal?.aborted || leftMs <= 0) return dialled;
+  return await attempt({ ...options, timeoutMs: leftMs });
+}
+
+/** @param onReady the connection was there already */
+function attempt(options: DialOptions, onReady?: () => void): Promise<Dialled> {
   const { url, headers, agent, clock, timeoutMs, signal } = options;
   if (signal?.aborted) return Promise.resolve({ outcome: 'unreachable', why: 'the attempt was given up' });
   return new Promise((resolve) => {
@@ -56,7 +72,15 @@ export function dialWebSocket(options: DialOptions): Promise<Dialled> {
     };
     const unreachable = (why: string, cause?: unknown) => settle({ outcome: 'unreachable', why, cause });
     const abort = () => unreachable('the attempt was given up');
-    const timer = clock.after(timeoutMs, () => unreachable(`no answer within ${timeoutMs / 1000} s`));
+    const bound = (ms: number) => clock.after(ms, () => unreachable(`no answer within ${ms / 1000} s`));
+    let timer = bound(timeoutMs);
+    request.once('socket', (socket: Socket | TLSSocket) => {
+      const isReady = !socket.connecting && 'authorized' in socket && socket.authorized;
+      if (onReady === undefined || !isReady) return;
+      onReady();
+      timer.cancel();
+      timer = bound(Math.min(timeoutMs, readyTimeoutMs));
+    });
     signal?.addEventListener('abort', abort, { once: true });
     request.on('error', (error) => unreachable(error.message, error)); // for good: it also follows destroy()
     request.once('response', (response) => {

@@ -51,8 +51,8 @@ export function judge(results: readonly Result[]): Verdict[] {
     ...(['warm', 'no-daemon'] as const).map((subject) =>
       atMost(`echo median above direct, ${subject}`, above(value, 'echo.median', subject), 1, ' ms'),
     ),
-    atMost('warm exec to banner against CLI + plugin', ratio('connect.banner', 'warm', 'cli+plugin'), 1 / 5, '×'),
-    atMost('warm exec to banner above direct', difference('connect.banner', 'warm', 'direct'), 110, ' ms'),
+    atMost('warm exec to banner against CLI + plugin', ratio('connect.banner', 'warm', 'cli+plugin'), 1 / 6, '×'),
+    atMost('warm exec to banner above direct', difference('connect.banner', 'warm', 'direct'), 100, ' ms'),
     atMost('cold exec to banner against CLI + plugin', ratio('connect.banner', 'cold', 'cli+plugin'), 1 / 2, '×'),
     atMost("helper's CPU above a bare Node", difference('helper.cpu', 'warm', 'node -e 0'), 15, ' ms'),
     atMost('daemon with 100 idle tunnels', value('idle.full', 'warm'), 130, ' MB'),

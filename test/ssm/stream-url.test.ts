@@ -1,5 +1,5 @@
 import t from 'tap';
-import { checkStreamUrl, isPresigned } from '../../src/ssm/stream-url.ts';
+import { checkStreamUrl, isPresigned, likelyGateway } from '../../src/ssm/stream-url.ts';
 
 const aws = new URL('https://ssm.us-east-1.amazonaws.com');
 const path = '/v1/data-channel/alice@example.com-0123?role=publish_subscribe&cell-number=AAEAATf2ktZ+bscw/Vmu=';
@@ -114,5 +114,22 @@ t.test('a URL with any parameter of a signature is presigned', async (t) => {
   t.equal(isPresigned(url('&cell-number=X-Amz-Signature')), false);
   for (const name of ['Algorithm', 'Credential', 'Date', 'Expires', 'SignedHeaders', 'Signature', 'Security-Token']) {
     t.equal(isPresigned(url(`&X-Amz-${name}=1`)), true, name);
+  }
+});
+
+t.test('where a StreamUrl will lead is known for the endpoints that AWS documents', async (t) => {
+  for (const [api, gateway] of [
+    ['https://ssm.eu-west-1.amazonaws.com', 'ssmmessages.eu-west-1.amazonaws.com'],
+    ['https://ssm.cn-north-1.amazonaws.com.cn/', 'ssmmessages.cn-north-1.amazonaws.com.cn'],
+    ['https://ssm.eu-west-1.api.aws', 'ssmmessages.eu-west-1.api.aws'],
+    ['https://vpce-0123456789abcdef0-abcdefgh.ssm.eu-west-1.vpce.amazonaws.com', undefined],
+    ['http://ssm.eu-west-1.amazonaws.com', undefined],
+    ['https://ssm.eu-west-1.amazonaws.com:8443', undefined],
+    ['https://localhost:4566', undefined],
+  ] as const) {
+    const url = likelyGateway(new URL(api));
+    t.equal(url?.hostname, gateway, api);
+    if (url !== undefined)
+      t.equal(check(`${url.origin.replace('https', 'wss')}${path}`), gateway, 'and would be believed');
   }
 });

@@ -1,8 +1,13 @@
 // What test/ssm/gateway.test.ts does not say of dialling and of a link: it is about the parts that EICE needs besides.
+import { once } from 'node:events';
+import { Agent, createServer } from 'node:https';
+import type { AddressInfo } from 'node:net';
+import { connect as tlsConnect } from 'node:tls';
 import t, { type Test } from 'tap';
 import { dialWebSocket } from '../../src/websocket/dial.ts';
 import { isLoopback } from '../../src/websocket/loopback.ts';
 import { parseRefusal } from '../../src/websocket/refusal.ts';
+import { createServerCertificate } from '../region/certificate.ts';
 import { GatewayServer } from '../ssm/gateway-server.ts';
 import { ManualClock } from '../ssm/manual-clock.ts';
 import { until } from '../ssm/stage.ts';
@@ -46,6 +51,40 @@ t.test('a refusal and an unreachable host are values', async (t) => {
     outcome: 'unreachable',
     why: /given up/,
   });
+  t.equal(clock.pending, 0);
+});
+
+t.test('a connection that was ready and has died is not waited for as long, and another one is made', async (t) => {
+  const { ca, cert, key } = createServerCertificate(Date.now());
+  const [dead, alive] = [createServer({ cert, key }), createServer({ cert, key })];
+  let asked = 0;
+  dead.on('upgrade', () => (asked += 1)); // never answered
+  alive.on('upgrade', (_request, socket) => socket.end('HTTP/1.1 418 I am alive\r\nContent-Length: 0\r\n\r\n'));
+  for (const server of [dead, alive]) {
+    server.listen(0, '127.0.0.1');
+    t.teardown(() => server.closeAllConnections());
+    t.teardown(() => server.close());
+    await once(server, 'listening');
+  }
+  const [deadPort, port] = [dead, alive].map((server) => (server.address() as AddressInfo).port);
+  const ready = tlsConnect({ ca, host: 'localhost', port: deadPort! });
+  await once(ready, 'secureConnect');
+  let made = 0;
+  class OnceReady extends Agent {
+    override createConnection(...args: Parameters<Agent['createConnection']>) {
+      made += 1;
+      return made === 1 ? ready : super.createConnection(...args);
+    }
+  }
+  const clock = new ManualClock();
+  const agent = new OnceReady({ ca });
+  const url = `wss://localhost:${port}/x`;
+  const dialled = dialWebSocket({ url, headers: {}, agent, clock, pingIntervalMs: 25_000, timeoutMs: 10_000 });
+  await until(() => asked === 1);
+  await clock.advance(3_000);
+  t.match(await dialled, { outcome: 'refused', status: 418 });
+  t.equal(made, 2);
+  t.ok(ready.destroyed);
   t.equal(clock.pending, 0);
 });
 
