@@ -1,13 +1,15 @@
 // The process behind scripts/bench, whose comment is its manual: reads the options, runs the measures one after the other, and
 // writes what they found.
 import { execFileSync, spawnSync } from 'node:child_process';
-import { accessSync, constants, mkdirSync, writeFileSync } from 'node:fs';
+import { accessSync, constants, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { cpus, release, totalmem } from 'node:os';
 import { delimiter, dirname, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
+import { toSvg } from '../test/bench/chart.ts';
 import type { Result } from '../test/bench/measure.ts';
 import { measures } from '../test/bench/measures.ts';
 import { machineLoad } from '../test/bench/processes.ts';
+import { replaceFigures } from '../test/bench/readme.ts';
 import { type Machine, type Report, toMarkdown } from '../test/bench/report.ts';
 import { openStand } from '../test/bench/stand.ts';
 import { type AwsClient, type CustomCommand, makeSubjects, type Subject } from '../test/bench/subject.ts';
@@ -23,6 +25,7 @@ interface Options {
   custom: CustomCommand[];
   json: string;
   markdown: string;
+  publish: boolean;
 }
 
 class UsageError extends Error {}
@@ -68,10 +71,21 @@ async function main(argv: string[]): Promise<void> {
   const markdown = toMarkdown(report);
   write(options.json, `${JSON.stringify(report, undefined, 1)}\n`);
   write(options.markdown, markdown);
+  if (options.publish) publish(report, markdown);
   process.stdout.write(markdown);
   say(
     `took ${Math.round((performance.now() - startedAt) / 1000)} s; written to ${options.json} and ${options.markdown}`,
   );
+}
+
+/** What README.md shows. */
+function publish(report: Report, markdown: string): void {
+  const folder = join(top, 'test/bench/published');
+  write(join(folder, 'bench.json'), `${JSON.stringify(report, undefined, 1)}\n`);
+  write(join(folder, 'bench.md'), markdown);
+  write(join(folder, 'bench.svg'), toSvg(report));
+  const readme = join(top, 'README.md');
+  writeFileSync(readme, replaceFigures(readFileSync(readme, 'utf8'), report));
 }
 
 /** Processes that are still there although every connection has been closed. */
@@ -103,6 +117,7 @@ function readArguments(argv: string[]): Options {
     }),
     json: resolve(values.json ?? join(output, 'bench.json')),
     markdown: resolve(values.markdown ?? join(output, 'bench.md')),
+    publish: values.publish,
   };
 }
 
@@ -118,6 +133,7 @@ function parse(args: string[]) {
         'proxy-command': { type: 'string', multiple: true, default: [] },
         json: { type: 'string' },
         markdown: { type: 'string' },
+        publish: { type: 'boolean', default: false },
       },
     }).values;
   } catch (error) {

@@ -48,7 +48,7 @@ export function toMarkdown(report: Report): string {
     '',
     ...Object.entries(report.subjects).map(([name, what]) => `- **${name}**: ${what}`),
     '',
-    '## Limits of issues 2 and 3',
+    '## Limits',
     '',
     row(['', 'limit', 'found', '']),
     row(['---', '---:', '---:', '---']),
