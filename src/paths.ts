@@ -13,8 +13,10 @@ export interface Paths {
   payloadMemoryFile: string | undefined;
   /** V8's compile cache of our own code. Ours alone: whoever can write there can run code as us. */
   compileCacheDir: string | undefined;
-  /** Sockets, known_hosts, and the block that ssh's configuration includes. */
+  /** Sockets, and the block that ssh's configuration includes. */
   sshDir: string | undefined;
+  /** Host keys that AWS vouches for; ssh's configuration names it. */
+  knownHostsFile: string | undefined;
 }
 
 export function findPaths(env: NodeJS.ProcessEnv): Paths {
@@ -22,12 +24,14 @@ export function findPaths(env: NodeJS.ProcessEnv): Paths {
   const under = (base: string | undefined, ...names: string[]) =>
     base === undefined ? undefined : join(base, ...names);
   const stateDir = under(absolute(env.XDG_STATE_HOME) ?? under(home, '.local', 'state'), 'keyhole');
+  const sshDir = absolute(env.KEYHOLE_RUNTIME_DIR) ?? under(home, '.ssh', 'keyhole');
   return {
     configFile: under(absolute(env.XDG_CONFIG_HOME) ?? under(home, '.config'), 'keyhole', 'config.toml'),
     stateDir,
     payloadMemoryFile: under(stateDir, 'payload-sizes.json'),
     compileCacheDir: under(absolute(env.XDG_CACHE_HOME) ?? under(home, '.cache'), 'keyhole', 'compiled'),
-    sshDir: absolute(env.KEYHOLE_RUNTIME_DIR) ?? under(home, '.ssh', 'keyhole'),
+    sshDir,
+    knownHostsFile: under(sshDir, 'known_hosts'),
   };
 }
 

@@ -122,9 +122,19 @@ export const settings = {
     'after which EC2 Instance Connect Endpoint ends a tunnel; a policy may ask for less',
   ),
   push: setting(
-    choice('instance-connect', 'off'),
+    way('instance-connect', 'ssm-shell'),
     'instance-connect',
-    'how the public key of the daemon gets onto an instance: by EC2 Instance Connect, or not at all',
+    'how the public key of the daemon gets onto an instance or node',
+  ),
+  pushLifetimeMs: setting(
+    duration(30_000, 999_000),
+    120_000,
+    'how long a key that was pushed over SSM can log in; EC2 Instance Connect has a minute of its own',
+  ),
+  hostKeys: setting(
+    way('ssm-shell', 'console-output'),
+    'off',
+    'where the public host keys of an instance or node are learned, so that ssh knows them before the first connection',
   ),
   startSessionsPerSecond: ofProgram(
     integer(1, 1_000),
@@ -246,6 +256,21 @@ function choice<const T extends string>(...values: T[]): Kind<T> {
   return {
     allowed: `one of ${values.join(', ')}`,
     read: (value) => values.find((allowed) => allowed === value),
+  };
+}
+
+/** A way of one's own in SSM, by its document; one of AWS's; or none. */
+function way<const T extends string>(...values: T[]): Kind<T | `ssm-document:${string}` | 'off'> {
+  const isDocument = (value: string): value is `ssm-document:${string}` =>
+    /^ssm-document:[A-Za-z0-9_\-.:/]{3,128}$/.test(value);
+  return {
+    allowed: `one of ${values.join(', ')}, ssm-document:NAME, off`,
+    read(value) {
+      if (value === 'off' || value === 'none') return 'off';
+      return (
+        values.find((known) => known === value) ?? (typeof value === 'string' && isDocument(value) ? value : undefined)
+      );
+    },
   };
 }
 

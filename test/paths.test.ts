@@ -9,6 +9,7 @@ t.test('files are under the home unless a variable says otherwise', async (t) =>
     payloadMemoryFile: '/home/u/.local/state/keyhole/payload-sizes.json',
     compileCacheDir: '/home/u/.cache/keyhole/compiled',
     sshDir: '/home/u/.ssh/keyhole',
+    knownHostsFile: '/home/u/.ssh/keyhole/known_hosts',
   });
   const env = {
     HOME: '/home/u',
@@ -23,6 +24,7 @@ t.test('files are under the home unless a variable says otherwise', async (t) =>
     payloadMemoryFile: '/s/keyhole/payload-sizes.json',
     compileCacheDir: '/k/keyhole/compiled',
     sshDir: '/r',
+    knownHostsFile: '/r/known_hosts',
   });
 });
 
@@ -41,6 +43,7 @@ t.test('without HOME the passwd entry counts, and an empty HOME means that there
     payloadMemoryFile: undefined,
     compileCacheDir: undefined,
     sshDir: undefined,
+    knownHostsFile: undefined,
   });
   t.equal(findPaths({ HOME: '', XDG_CONFIG_HOME: '/c' }).configFile, '/c/keyhole/config.toml');
 });

@@ -59,6 +59,7 @@ function answerAdvice(error: SdkError, context: CallContext): Advice {
   const name = error.name ?? '';
   switch (name) {
     case 'TargetNotConnected':
+    case 'InvalidInstanceId': // Run Command's name for it, also of one that it never heard of
       return {
         code: 'target-not-connected',
         message: `${target} is not connected to Systems Manager in ${region} (credentials ${source(context)})`,
@@ -76,11 +77,7 @@ function answerAdvice(error: SdkError, context: CallContext): Advice {
     case 'UnauthorizedOperation': // EC2's name for it
       return accessDenied(error, context);
     case 'InvalidDocument':
-      return {
-        code: 'document-unknown',
-        message: `there is no session document ${context.document ?? ''} in ${region}`.replace('  ', ' '),
-        hint: 'check the setting ssh_document; AWS-StartSSHSession exists in every region',
-      };
+      return documentUnknown(context);
     case 'DoesNotExistException':
       return { code: 'session-gone', message: `the session with ${target} no longer exists in ${region}` };
     case 'ExpiredTokenException':
@@ -134,6 +131,18 @@ function answerAdvice(error: SdkError, context: CallContext): Advice {
   return { code: 'aws-error', message: `${operation} for ${target} failed with ${name || 'an error'}: ${said(error)}` };
 }
 
+function documentUnknown({ operation, document = '', region }: CallContext): Advice {
+  const [kind, hint] =
+    operation === 'SendCommand'
+      ? ['command', 'keyhole policy --push-document and --host-keys-document print those that push and host_keys need']
+      : ['session', 'check the setting ssh_document; AWS-StartSSHSession exists in every region'];
+  return {
+    code: 'document-unknown',
+    message: `there is no ${kind} document ${document} in ${region}`.replace('  ', ' '),
+    hint: hint!,
+  };
+}
+
 /** StartSession is allowed or denied on the node and on the document separately (protocol.md 1.1): say on which. */
 function accessDenied(error: SdkError, context: CallContext): Advice {
   const text = error.message ?? '';
@@ -149,7 +158,10 @@ function accessDenied(error: SdkError, context: CallContext): Advice {
         : /:(managed-)?instance\//.test(resource)
           ? ['-target', ` on ${resource.split('/').pop()}`]
           : ['', ` on ${resource}`];
-  const anyResource = context.service === 'ssm' ? 'both the instance and the session document' : '*';
+  const anyResource =
+    context.service === 'ssm'
+      ? `both the instance and the ${context.operation === 'SendCommand' ? 'command' : 'session'} document`
+      : '*';
   const conditions = context.conditions === undefined ? '' : ` (${context.conditions})`;
   return {
     code: `access-denied${what[0]}`,

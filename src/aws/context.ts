@@ -8,6 +8,7 @@ import { ConfigError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { version } from '../version.ts';
 import { adviseAwsError } from './advice.ts';
+import { type CommandApi, LazyCommands } from './command-api.ts';
 import { type Ec2Api, LazyEc2 } from './ec2.ts';
 import { InstanceConnect } from './instance-connect.ts';
 import { makeNetwork, type Network } from './network.ts';
@@ -16,6 +17,7 @@ import type { Resolution } from './resolution.ts';
 import { resolveAws } from './resolve.ts';
 import { upgradeSigner } from './sign.ts';
 import type { Credentials, SsmApi, UpgradeSigner } from './ssm-api.ts';
+import { ssmCall } from './ssm-call.ts';
 import { ssmClient } from './ssm-client.ts';
 import type { StartQueue } from './start-queue.ts';
 
@@ -37,6 +39,7 @@ export interface AwsContext {
   readonly signer: UpgradeSigner;
   /** Gets a public key onto an instance; undefined where Instance Connect knows no such target (hybrid nodes). */
   pusher(instanceId: string): Pusher | undefined;
+  readonly commands: CommandApi;
   readonly ec2: Ec2Api;
   /** Whether FIPS endpoints are asked for. */
   readonly fips: boolean;
@@ -124,12 +127,14 @@ export async function contextOf(resolution: Resolution, options: ContextOptions)
     profile: credentialSource,
     clock,
   });
+  const call = ssmCall({ client, region, profile: credentialSource, clock, log });
   return {
     id,
     profile,
     region,
-    ssm: ssmClient({ client, region, profile: credentialSource, clock, log, startQueue }),
+    ssm: ssmClient({ client, region, call, startQueue }),
     signer: upgradeSigner({ region, credentials: currentCredentials, awsTime }),
+    commands: new LazyCommands({ client, region, call, clock }),
     pusher: (instanceId) => (instanceId.startsWith('i-') ? instanceConnect.pusher(instanceId) : undefined),
     ec2,
     fips: resolution.fips,

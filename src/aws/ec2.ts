@@ -1,5 +1,5 @@
-// What EC2 is asked for a tunnel through an EC2 Instance Connect Endpoint (protocol.md 9.1), as the rest of the program
-// sees it. AWS's client is loaded with the first question (ec2-client.ts): most callers never have one.
+// What EC2 is asked for a tunnel through an EC2 Instance Connect Endpoint (protocol.md 9.1), and for what an instance wrote
+// to its console, as the rest of the program sees it. AWS's client is loaded with the first question (ec2-client.ts): most callers never have one.
 import type { EC2ClientConfig } from '@aws-sdk/client-ec2';
 import type { Clock } from '../clock.ts';
 
@@ -48,6 +48,11 @@ export interface Ec2Api {
     where: { vpcId: string } | { id: string },
     states: string[],
   ): AsyncIterable<InstanceConnectEndpoint>;
+  /**
+   * What the instance wrote to its console, 64 KB at most; empty where EC2 has nothing yet.
+   * @param latest as of now, which only instances on Nitro have; else as of some minutes after the last start or stop
+   */
+  consoleOutput(instanceId: string, latest: boolean): Promise<string>;
   close(): void;
 }
 
@@ -82,6 +87,10 @@ export class LazyEc2 implements Ec2Api {
 
   async *describeEndpoints(where: { vpcId: string } | { id: string }, states: string[]) {
     yield* (await this.#client()).describeEndpoints(where, states);
+  }
+
+  async consoleOutput(instanceId: string, latest: boolean): Promise<string> {
+    return await (await this.#client()).consoleOutput(instanceId, latest);
   }
 
   close(): void {

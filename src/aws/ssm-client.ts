@@ -1,5 +1,5 @@
-// The calls of SsmApi through the AWS SDK. Owns timeouts, retries and what errors mean (advice.ts); knows nothing of
-// what a session is for. Nothing of the SDK gets out of here, and nothing that it would print.
+// The calls of SsmApi through the AWS SDK; knows nothing of what a session is for. Nothing of the SDK gets out of here, and
+// nothing that it would print. Retries and what errors mean: ssm-call.ts.
 import {
   GetConnectionStatusCommand,
   ResumeSessionCommand,
@@ -7,22 +7,15 @@ import {
   StartSessionCommand,
   TerminateSessionCommand,
 } from '@aws-sdk/client-ssm';
-import { getEndpointFromInstructions } from '@smithy/core/endpoints';
-import type { Clock } from '../clock.ts';
 import { ProtocolError } from '../errors.ts';
-import type { Log } from '../log.ts';
-import { adviseAwsError, type CallContext } from './advice.ts';
-import { withRetries } from './retry.ts';
 import type { SessionHandle, SsmApi } from './ssm-api.ts';
+import { type SsmCall, ssmEndpoint } from './ssm-call.ts';
 import type { StartQueue } from './start-queue.ts';
 
 export interface SsmClientOptions {
   client: SSMClient;
   region: string;
-  /** For messages: where the credentials come from; undefined for keys in the environment. */
-  profile: string | undefined;
-  clock: Clock;
-  log: Log;
+  call: SsmCall;
   /** The line that StartSession waits in. */
   startQueue?: StartQueue | undefined;
 }
@@ -33,50 +26,10 @@ export interface SsmClientOptions {
  */
 const startSessionGraceMs = 2_000;
 
-export function ssmClient({ client, region, profile, clock, log, startQueue }: SsmClientOptions): SsmApi {
-  const endpoint = async () =>
-    (await getEndpointFromInstructions({ Target: '' }, StartSessionCommand, client.config)).url;
-
-  async function call<T>(
-    context: Pick<CallContext, 'operation' | 'target' | 'document'>,
-    send: (abortSignal: AbortSignal) => Promise<T>,
-    signal: AbortSignal | undefined,
-    graceMs = 0,
-    queue?: StartQueue,
-  ): Promise<T> {
-    signal?.throwIfAborted();
-    const endpointHost = await endpoint().then((url) => url.host);
-    let refreshed = false;
-    const attempt = async (): Promise<T> => {
-      const cut = cutAfter(signal, graceMs, clock);
-      const startedAt = clock.now();
-      try {
-        return await send(cut.signal);
-      } catch (error) {
-        if (signal?.aborted && cut.signal.aborted) throw signal.reason;
-        const advised = adviseAwsError(error, { service: 'ssm', region, profile, endpointHost, ...context });
-        log('info', 'aws-error', {
-          operation: context.operation,
-          code: advised.code,
-          ms: Math.round(clock.now() - startedAt),
-        });
-        if (advised.code === 'credentials-expired' && !refreshed) {
-          // Expired by AWS's clock although not by ours, or renewed by another process since.
-          refreshed = true;
-          await client.config.credentials({ forceRefresh: true }).catch(() => {});
-          return attempt();
-        }
-        throw advised;
-      } finally {
-        cut.cancel();
-      }
-    };
-    return withRetries(() => (queue === undefined ? attempt() : queue.run(attempt, signal)), { clock, signal });
-  }
-
+export function ssmClient({ client, region, call, startQueue }: SsmClientOptions): SsmApi {
   return {
     region,
-    endpoint: async () => new URL(await endpoint()),
+    endpoint: () => ssmEndpoint(client),
 
     async startSession({ target, documentName, parameters, reason }, signal) {
       const command = new StartSessionCommand({
@@ -132,23 +85,4 @@ function sessionHandle(
   throw new ProtocolError('bad-answer', `AWS answered ${operation} without a session, token or stream URL`, {
     side: 'remote',
   });
-}
-
-/** A signal that is aborted `graceMs` after `signal` is. */
-function cutAfter(signal: AbortSignal | undefined, graceMs: number, clock: Clock) {
-  const controller = new AbortController();
-  let timer: { cancel(): void } | undefined;
-  const onAbort = () => {
-    if (graceMs === 0) controller.abort(signal?.reason);
-    else timer = clock.after(graceMs, () => controller.abort(signal?.reason));
-  };
-  if (signal?.aborted) onAbort();
-  else signal?.addEventListener('abort', onAbort, { once: true });
-  return {
-    signal: controller.signal,
-    cancel() {
-      signal?.removeEventListener('abort', onAbort);
-      timer?.cancel();
-    },
-  };
 }

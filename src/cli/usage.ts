@@ -58,6 +58,38 @@ export async function runByYargs(argv: string[], context: VerbContext): Promise<
       },
     )
     .command(
+      'host-keys <HOST>',
+      'the host keys that AWS vouches for, as known_hosts has them',
+      (hostKeys) =>
+        hostKeys
+          .positional('HOST', { type: 'string', demandOption: true, describe: 'i-… or mi-…' })
+          .option('port', { type: 'string', default: '22', describe: 'port of ssh on the host' }),
+      ({ HOST: host, port }) => {
+        verb = async () => (await import('./host-keys.ts')).hostKeys({ host, port }, context);
+      },
+    )
+    .command(
+      'policy',
+      'what an administrator gives to AWS so that keyhole may do its work',
+      (policy) =>
+        policy
+          .option('push-document', { type: 'boolean', default: false, describe: 'SSM document that pushes keys' })
+          .option('host-keys-document', {
+            type: 'boolean',
+            default: false,
+            describe: 'SSM document that prints host keys',
+          })
+          .option('user', {
+            type: 'string',
+            array: true,
+            default: [],
+            describe: 'only for this login name; repeatable',
+          }),
+      ({ pushDocument, hostKeysDocument, user: users }) => {
+        verb = async () => (await import('./policy.ts')).policy({ pushDocument, hostKeysDocument, users }, context);
+      },
+    )
+    .command(
       'daemon <ACTION>',
       'starts, stops or runs the daemon by hand, or shows its log',
       (daemon) =>

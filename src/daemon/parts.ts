@@ -6,6 +6,7 @@ import type { Clock } from '../clock.ts';
 import type { OpenRequest } from '../control/message.ts';
 import type { Route } from '../eice/endpoint.ts';
 import type { KeyholeError } from '../errors.ts';
+import type { HostKeys } from '../hostkeys/host-keys.ts';
 import type { KeyPush } from '../keypush/key-push.ts';
 import type { Log } from '../log.ts';
 import type { PayloadMemory } from '../ssm/transport.ts';
@@ -20,6 +21,7 @@ export interface DaemonParts {
   aws: AwsContexts;
   keyring: Keyring;
   keyPush: KeyPush;
+  hostKeys: HostKeys;
   /** Undefined where no socket can be made. */
   agents: AgentSockets | undefined;
   names: InstanceNames;

@@ -4,6 +4,7 @@ import { Keyring } from '../agent/keyring.ts';
 import { AwsContexts } from '../aws/contexts.ts';
 import { systemClock } from '../clock.ts';
 import { recordFailure } from '../failure-record.ts';
+import { HostKeys } from '../hostkeys/host-keys.ts';
 import { KeyPush } from '../keypush/key-push.ts';
 import type { Log } from '../log.ts';
 import { askOwnProcess } from '../own-process.ts';
@@ -63,6 +64,7 @@ async function run(
   });
   const keyring = new Keyring({ clock, lifetimeMs: settings.keyLifetimeMs });
   const keyPush = new KeyPush(clock, log);
+  const hostKeys = new HostKeys(clock, log, paths.knownHostsFile);
   const isPrivate = sshDir === undefined;
   const agentParts = { upstream: settings.agentUpstream, keyring, keyPush, clock, log, general: !isPrivate };
   const agents = await openAgents(sshDir ?? paths.sshDir, agentParts, isPrivate);
@@ -76,6 +78,7 @@ async function run(
       aws,
       keyring,
       keyPush,
+      hostKeys,
       agents,
       ledger,
       names: new InstanceNames(clock),
@@ -102,6 +105,7 @@ async function run(
     await until(daemon);
   } finally {
     keyPush.close();
+    hostKeys.close();
     aws.close();
     ledger.close();
     await agents?.stop();

@@ -7,6 +7,7 @@ import { type Frame, FrameType } from '../control/frame.ts';
 import { type ControlLink, expectFrame } from '../control/link.ts';
 import { type OpenRequest, parseError } from '../control/message.ts';
 import { KeyholeError, reportOf, TransportError } from '../errors.ts';
+import { choosePusher } from '../keypush/choose-pusher.ts';
 import type { Log } from '../log.ts';
 import { findPaths } from '../paths.ts';
 import { showDuration } from '../settings.ts';
@@ -109,6 +110,7 @@ export class Tunnel {
       const aws = await within(signal, this.#resolveAws(link, host));
       const target = await names.idOf(host, aws, signal);
       const keyOffered = this.#offerKey(aws, call, target);
+      const hostKnown = this.#learnHostKeys(aws, call, target, signal);
       const notes = this.#notes(aws, host, target);
       const transport = await openTunnel({
         target,
@@ -130,7 +132,7 @@ export class Tunnel {
       this.#transport = transport;
       const timeoutMs = settings.firstByteTimeoutMs;
       await awaitFirstByte(transport, { host: host.name, port, timeoutMs, clock, signal });
-      await within(signal, keyOffered);
+      await within(signal, Promise.all([keyOffered, hostKnown]));
       return transport;
     } finally {
       timer.cancel();
@@ -176,13 +178,9 @@ export class Tunnel {
   async #offerKey(aws: AwsContext, { settings, host, namedPort, user }: Call, target: string): Promise<void> {
     if (user === undefined) return;
     const { agents, keyring, keyPush } = this.#parts;
-    const failed = (error: unknown) => {
-      const failure = asKeyholeError(error);
-      this.#log('error', 'no key offered', { code: failure.code, why: failure.message });
-      if (failure.code !== 'interrupted') this.#parts.recordFailure(this.#request, failure);
-    };
+    const failed = (error: unknown) => this.#doWithout('no key offered', error);
     try {
-      const pusher = settings.push === 'off' ? undefined : aws.pusher(target);
+      const pusher = choosePusher(target, settings, aws);
       const push = pusher && { target: `${aws.id}/${target}`, user, pusher, failed };
       if (push !== undefined) keyPush.begin({ ...push, publicKey: keyring.current().publicLine });
       const upstream = this.#request.upstreamAgent ?? settings.agentUpstream;
@@ -191,6 +189,28 @@ export class Tunnel {
     } catch (error) {
       failed(error);
     }
+  }
+
+  /** ssh reads known_hosts after `ready`. Never rejects: without, ssh does as it is configured for hosts that it does not know. */
+  async #learnHostKeys(
+    aws: AwsContext,
+    { settings, host, namedPort, user }: Call,
+    target: string,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const source = settings.hostKeys;
+    if (source === 'off' || user === undefined) return; // who names no user is no ssh
+    try {
+      await this.#parts.hostKeys.learn({ host: host.name, port: namedPort, target, source, aws }, signal);
+    } catch (error) {
+      if (!signal.aborted) this.#doWithout('host keys not learned', error);
+    }
+  }
+
+  #doWithout(event: string, error: unknown): void {
+    const failure = asKeyholeError(error);
+    this.#log('error', event, { code: failure.code, why: failure.message });
+    if (failure.code !== 'interrupted') this.#parts.recordFailure(this.#request, failure);
   }
 
   /** From `ready` on no frame is sent: what is written to the socket, ssh reads. */

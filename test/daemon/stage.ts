@@ -18,6 +18,7 @@ import { AgentSockets } from '../../src/daemon/agent-sockets.ts';
 import { Service } from '../../src/daemon/service.ts';
 import { SessionLedger } from '../../src/daemon/session-ledger.ts';
 import type { KeyholeError } from '../../src/errors.ts';
+import { HostKeys } from '../../src/hostkeys/host-keys.ts';
 import { KeyPush } from '../../src/keypush/key-push.ts';
 import { silent } from '../../src/log.ts';
 import { InstanceNames } from '../../src/target/names.ts';
@@ -101,6 +102,7 @@ export async function setStage(t: Test, options: RegionOptions = {}): Promise<St
       aws,
       keyring,
       keyPush,
+      hostKeys: new HostKeys(clock, log, join(sshDir, 'known_hosts')),
       agents,
       ledger,
       names: new InstanceNames(clock),

@@ -19,6 +19,10 @@ type InstanceOptions = Omit<NodeOptions, 'instanceId' | 'ports' | 'publishKeys'>
 export interface DaemonBenchOptions {
   /** How many instances there are; default one. */
   instances?: number;
+  /** Their ids, in place of that. */
+  ids?: string[];
+  /** Users of the nodes' file systems besides the one who logs in. */
+  users?: string[];
   region?: Omit<RegionOptions, 'nodes'>;
   /** Of every instance, or of the one of that number, besides its sshd. */
   node?: InstanceOptions | ((at: number) => InstanceOptions);
@@ -154,11 +158,11 @@ export class DaemonBench extends Bench {
 export async function openDaemonBench(t: Test, options: DaemonBenchOptions = {}): Promise<DaemonBench> {
   const folder = mkdtempSync(join(tmpdir(), 'kh-'));
   t.teardown(() => rmSync(folder, { recursive: true, force: true }));
-  const instances = Array.from(
-    { length: options.instances ?? 1 },
-    (_, at) => `i-0123456789abcde${(0xf0 - at).toString(16)}`,
-  );
-  const sshd = await startSshd({ authorizedKeys: options.authorizedKeys ?? [], instances });
+  const instances =
+    options.ids ??
+    Array.from({ length: options.instances ?? 1 }, (_, at) => `i-0123456789abcde${(0xf0 - at).toString(16)}`);
+  const { authorizedKeys = [], users = [] } = options;
+  const sshd = await startSshd({ authorizedKeys, users, instances });
   t.teardown(() => sshd.stop());
   const nodes = instances.map((id, at) => {
     const node = sshd.node(id);

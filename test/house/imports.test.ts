@@ -16,13 +16,17 @@ interface Room {
 const core = ['tunnel', 'ssm', 'eice', 'websocket', 'aws'];
 const rooms: Record<string, Room> = {
   'main.ts': { uses: ['cli'] },
-  cli: { uses: ['helper', 'daemon', 'control', 'agent', 'target', 'keypush', ...core], packages: ['yargs'] },
+  cli: {
+    uses: ['helper', 'daemon', 'control', 'agent', 'target', 'keypush', 'hostkeys', ...core],
+    packages: ['yargs'],
+  },
   helper: { uses: ['control'] },
-  daemon: { uses: ['control', 'agent', 'target', 'keypush', ...core] },
+  daemon: { uses: ['control', 'agent', 'target', 'keypush', 'hostkeys', ...core] },
   control: { uses: [] },
   agent: { uses: [] },
   target: { uses: ['aws'] },
   keypush: { uses: ['aws'] },
+  hostkeys: { uses: ['aws'] },
   tunnel: { uses: ['ssm', 'eice', 'websocket', 'aws'] },
   ssm: { uses: ['websocket', 'aws'] },
   eice: { uses: ['websocket', 'aws'], packages: ['@smithy/signature-v4'] },

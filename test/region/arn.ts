@@ -1,5 +1,4 @@
 // The resource names of one region.
-import type { SessionDocument } from './documents.ts';
 
 export class Arns {
   readonly partition: string;
@@ -20,7 +19,7 @@ export class Arns {
     return this.#make('ec2', account, `instance-connect-endpoint/${endpointId}`);
   }
 
-  document(document: SessionDocument, account: string): string {
+  document(document: { name: string; ownedByAws?: boolean }, account: string): string {
     return this.#make('ssm', document.ownedByAws === true ? '' : account, `document/${document.name}`);
   }
 

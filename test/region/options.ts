@@ -4,6 +4,7 @@
 import type { Clock } from '../../src/clock.ts';
 import type { Log } from '../../src/log.ts';
 import type { AgentLeg, AgentSessionOptions } from './agent/agent.ts';
+import type { CommandSettings, RunScript } from './commands/commands.ts';
 import type { DocumentDefinition } from './documents.ts';
 import type { EndpointOptions } from './eice/endpoint.ts';
 import type { FaultSettings, Faults } from './gateway/faults.ts';
@@ -25,6 +26,9 @@ export interface RegionOptions {
   endpoints?: EndpointOptions[];
   /** Session documents besides AWS's own, by name. */
   documents?: Record<string, DocumentDefinition>;
+  /** Documents for SendCommand besides AWS-RunShellScript: by name, the JSON text that CreateDocument was given. */
+  commandDocuments?: Record<string, string>;
+  commands?: Partial<CommandSettings>;
   /** Calls per second, per account and action, that differ from AWS's defaults. */
   quotas?: Record<string, number>;
   /** Serve https and wss with a certificate of a CA made for this region. */
@@ -85,6 +89,12 @@ export interface NodeOptions {
    * nothing happens, as on an instance without EC2 Instance Connect.
    */
   publishKeys?: (user: string, publicKeys: string[]) => void;
+  /** How its agent runs commands; without it none is delivered. */
+  runScript?: RunScript | undefined;
+  /** What an instance wrote to its console; default nothing. */
+  consoleOutput?: string;
+  /** Default `nitro`. */
+  hypervisor?: 'nitro' | 'xen';
   /** Whether the agent's control channel is up; default true. */
   online?: boolean;
   agentVersion?: string;
@@ -184,6 +194,7 @@ export const defaults = {
     idStyle: 'base32' as 'base32' | 'hex',
   },
   keyPushes: { lifetimeMs: 60_000 },
+  commands: { visibleAfterMs: 350, deliveryMs: 100 } as CommandSettings,
   gateway: {
     requireSignature: true,
     requireCurrentStreamUrl: true,

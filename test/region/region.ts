@@ -16,6 +16,7 @@ import type { RequestRecord } from './api/service.ts';
 import { ssmService } from './api/ssm.ts';
 import { stsService } from './api/sts.ts';
 import { createServerCertificate, type ServerCertificate } from './certificate.ts';
+import type { Invocation } from './commands/commands.ts';
 import { type Endpoint, nameEndpoint } from './eice/endpoint.ts';
 import { EiceFront } from './eice/front.ts';
 import type { EiceFaults } from './eice/tunnel.ts';
@@ -45,6 +46,8 @@ export interface Region {
   readonly requests: RequestRecord[];
   /** Every key that SendSSHPublicKey took since the start, oldest first. */
   readonly pushes: KeyPush[];
+  /** Every command that SendCommand took since the start, oldest first. */
+  readonly commands: Invocation[];
   readonly nodes: Map<string, ManagedNode>;
   readonly endpoints: Map<string, Endpoint>;
   /** Every tunnel of theirs since the start, oldest first. */
@@ -155,6 +158,7 @@ export async function startRegion(options: RegionOptions = {}): Promise<Region> 
     sessions: state.sessions.all,
     requests,
     pushes: state.pushes.all,
+    commands: state.commands.all,
     nodes: state.nodes,
     endpoints: state.endpoints,
     tunnels: eice.records,
@@ -185,6 +189,7 @@ export async function startRegion(options: RegionOptions = {}): Promise<Region> 
       gateway.stop();
       eice.stop();
       state.pushes.stop();
+      state.commands.stop();
       const closed = new Promise((resolve) => server.close(resolve));
       for (const socket of sockets) socket.destroy();
       await closed;

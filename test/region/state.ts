@@ -2,6 +2,8 @@
 import type { IncomingMessage } from 'node:http';
 import type { Clock } from '../../src/clock.ts';
 import { Arns } from './arn.ts';
+import { CommandDocuments } from './commands/command-documents.ts';
+import { Commands } from './commands/commands.ts';
 import { Documents } from './documents.ts';
 import { completeEndpoint, type Endpoint } from './eice/endpoint.ts';
 import { defaultAccessKeys, Identities, type Origin } from './identity.ts';
@@ -32,6 +34,8 @@ export interface RegionState {
   identities: Identities;
   quotas: Quotas;
   documents: Documents;
+  commandDocuments: CommandDocuments;
+  commands: Commands;
   nodes: Map<string, ManagedNode>;
   endpoints: Map<string, Endpoint>;
   sessions: SessionTable;
@@ -62,6 +66,8 @@ export function createState(options: RegionOptions, clock: Clock, serviceTime: (
     }),
     quotas: new Quotas({ ...defaults.quotas, ...options.quotas }, clock),
     documents: new Documents(options.documents ?? {}),
+    commandDocuments: new CommandDocuments(options.commandDocuments ?? {}),
+    commands: new Commands(clock, { ...defaults.commands, ...options.commands }),
     nodes: new Map(
       (options.nodes ?? []).map((node, at) => [node.instanceId, completeNode(node, at, { account, region })]),
     ),
@@ -90,6 +96,9 @@ function completeNode(node: NodeOptions, at: number, of: { account: string; regi
     hosts: {},
     state: 'running',
     publishKeys: () => {},
+    runScript: undefined,
+    consoleOutput: '',
+    hypervisor: 'nitro',
     online: true,
     agentVersion: defaults.agentVersion,
     platformType: 'Linux',

@@ -34,6 +34,10 @@ export class FakeEc2 implements Ec2Api {
     );
   }
 
+  async consoleOutput(): Promise<string> {
+    throw new Error('not asked for');
+  }
+
   close(): void {}
 }
 

@@ -1,5 +1,6 @@
 // EC2 (query protocol, version 2016-11-15), as far as keyhole asks it. Each operation has a file of its own.
 import type { RegionState } from '../state.ts';
+import { getConsoleOutput } from './ec2-console.ts';
 import { describeInstanceConnectEndpoints } from './ec2-endpoints.ts';
 import { describeInstances } from './ec2-instances.ts';
 import { type QueryDialect, queryWire } from './query-wire.ts';
@@ -39,6 +40,7 @@ export function ec2Service(state: RegionState): Service {
     signingName: 'ec2',
     wire: queryWire(dialect),
     operations: {
+      GetConsoleOutput: getConsoleOutput(state),
       DescribeInstances: describeInstances(state),
       DescribeInstanceConnectEndpoints: describeInstanceConnectEndpoints(state),
     },

@@ -318,7 +318,7 @@ t.test('what is no call of a known service is told so', async (t) => {
     const answer = await fetch(region.endpoint, { method: 'POST', headers, body: '{}', ...init });
     return `${answer.status} ${((await answer.json()) as { __type: string }).__type}`;
   };
-  t.equal(await post('AmazonSSM.SendCommand'), '400 UnknownOperationException');
+  t.equal(await post('AmazonSSM.ListCommands'), '400 UnknownOperationException');
   t.equal(await post('AmazonSSM.constructor'), '400 UnknownOperationException');
   t.equal(await post('Nothing.StartSession'), '400 UnknownOperationException');
   t.equal(await post('AmazonSSM.StartSession'), '400 MissingAuthenticationTokenException');

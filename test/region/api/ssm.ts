@@ -1,4 +1,4 @@
-// The six calls of AWS Systems Manager that a tunnel makes. Constraints: SSM's service model 2014-11-06; errors and
+// The calls of AWS Systems Manager that keyhole makes; those that are not about sessions have files of their own. Constraints: SSM's service model 2014-11-06; errors and
 // permissions: protocol.md section 1.
 import { resolveProperties } from '../documents.ts';
 import { ServiceError } from '../errors.ts';
@@ -7,6 +7,7 @@ import { connected, type RegionState } from '../state.ts';
 import { jsonWire } from './json-wire.ts';
 import type { Call, Service } from './service.ts';
 import type { Structure } from './shape.ts';
+import { getCommandInvocation, sendCommand } from './ssm-commands.ts';
 import { describeInstanceInformation } from './ssm-nodes.ts';
 import { describeSessions } from './ssm-sessions.ts';
 
@@ -126,6 +127,8 @@ export function ssmService(state: RegionState): Service {
         run: connectionStatus,
       },
       DescribeSessions: describeSessions(state),
+      SendCommand: sendCommand(state),
+      GetCommandInvocation: getCommandInvocation(state),
       DescribeInstanceInformation: describeInstanceInformation(state),
     },
   };

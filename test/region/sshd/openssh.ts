@@ -8,6 +8,7 @@ import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import ssh2 from 'ssh2';
+import { makeNodeFiles, type NodeFiles } from '../node/files.ts';
 import { makeTemporaryFolder, removeFolder } from '../temporary.ts';
 import { generateKeyPair } from './key-pair.ts';
 import type { Door, SshdRequest, StartedSshd } from './sshd.ts';
@@ -53,15 +54,20 @@ async function startServer(request: SshdRequest, hostKeys: HostKey[]): Promise<S
   for (let attempt = 1; ; attempt++) {
     const ports = await freePorts(request.instances.length);
     const folder = makeTemporaryFolder('sshd');
+    let files: NodeFiles[];
     try {
-      writeFiles(folder, request, ports, hostKeys);
+      files = writeFiles(folder, request, ports, hostKeys);
     } catch (error) {
       removeFolder(folder);
       throw error;
     }
     const { child, complaints } = await listen(folder, ports.length);
     if (complaints === undefined) {
-      const doors = ports.map((port, at) => ({ port, publishKeys: publisher(keysFolder(folder, request, at)) }));
+      const doors = ports.map((port, at) => ({
+        port,
+        publishKeys: publisher(keysFolder(folder, request, at)),
+        files: files[at]!,
+      }));
       return { doors, stop: () => end(child) };
     }
     await end(child);
@@ -70,13 +76,22 @@ async function startServer(request: SshdRequest, hostKeys: HostKey[]): Promise<S
   }
 }
 
-function writeFiles(folder: string, request: SshdRequest, ports: number[], hostKeys: HostKey[]): void {
+/** The file systems of the nodes, one for each port. */
+function writeFiles(folder: string, request: SshdRequest, ports: number[], hostKeys: HostKey[]): NodeFiles[] {
   hostKeys.forEach((hostKey, at) => {
     writeFileSync(join(folder, `host_${at}`), hostKey.private, { mode: 0o600 });
+    writeFileSync(join(folder, `host_${at}.pub`), `${hostKey.public.trim()}\n`);
   });
   writeFileSync(join(folder, 'authorized_keys'), request.authorizedKeys.map((line) => `${line}\n`).join(''));
   for (const at of ports.keys()) mkdirSync(keysFolder(folder, request, at), { recursive: true });
-  writeFileSync(join(folder, 'sshd_config'), configuration(folder, request, ports, hostKeys.length));
+  const sshdConfig = join(folder, 'sshd_config');
+  writeFileSync(sshdConfig, configuration(folder, request, ports, hostKeys.length));
+  const users = Object.fromEntries([request.user, ...request.users].map((name) => [name, {}]));
+  return [...ports.keys()].map((at) => makeNodeFiles({ folder: nodeFolder(folder, request, at), users, sshdConfig }));
+}
+
+function nodeFolder(folder: string, { instances }: SshdRequest, at: number): string {
+  return join(folder, 'nodes', instances[at]!);
 }
 
 function keysFolder(folder: string, { instances }: SshdRequest, at: number): string {
@@ -159,6 +174,7 @@ function configuration(folder: string, request: SshdRequest, ports: number[], ho
   ports.forEach((port, at) => {
     lines.push(
       `Match LocalPort ${port}`,
+      `  AuthorizedKeysFile ${folder}/authorized_keys ${nodeFolder(folder, request, at)}/home/%u/.ssh/authorized_keys`,
       `  AuthorizedKeysCommand /bin/sh "${pushedKeys}" "${keysFolder(folder, request, at)}" %u`,
       `  AuthorizedKeysCommandUser ${username}`,
     );

@@ -4,6 +4,7 @@
 // instance in question. It ends with this process, however that ends.
 import { existsSync } from 'node:fs';
 import { userInfo } from 'node:os';
+import type { NodeFiles } from '../node/files.ts';
 import type { NodeOptions } from '../options.ts';
 import { startEmbeddedSshd } from './embedded.ts';
 import { opensshPath, startOpenssh } from './openssh.ts';
@@ -15,6 +16,8 @@ export interface SshdOptions {
   user?: string;
   /** Which one to start; without it OpenSSH where it is installed. */
   kind?: 'openssh' | 'ssh2';
+  /** Further users of the nodes' file systems, for whom no login is possible. */
+  users?: string[];
   /** Whose sshd it is; default: that of one instance whose name does not matter. */
   instances?: string[];
 }
@@ -23,6 +26,7 @@ export interface SshdOptions {
 export interface SshdRequest {
   authorizedKeys: string[];
   user: string;
+  users: string[];
   instances: string[];
 }
 
@@ -30,6 +34,8 @@ export interface SshdRequest {
 export interface Door {
   port: number;
   publishKeys: (user: string, publicKeys: string[]) => void;
+  /** Where commands run, and whose users' authorized_keys are good here too. OpenSSH only. */
+  files?: NodeFiles;
 }
 
 export interface StartedSshd {
@@ -47,16 +53,24 @@ export interface Sshd extends Pick<StartedSshd, 'kind' | 'hostKeys' | 'stop'> {
   /** The first instance's. */
   port: number;
   user: string;
-  /** What `RegionOptions.nodes` says of the instance: its port 22, and where its pushed keys go. */
-  node(instanceId: string): Required<Pick<NodeOptions, 'instanceId' | 'ports' | 'publishKeys'>>;
+  /** What `RegionOptions.nodes` says of the instance: its port 22, where its pushed keys go, and how it runs commands. */
+  node(instanceId: string): Required<Pick<NodeOptions, 'instanceId' | 'ports' | 'publishKeys' | 'runScript'>>;
+  /** The instance's file system. @throws with the embedded sshd, which has none */
+  files(instanceId?: string): NodeFiles;
 }
 
 export async function startSshd(options: SshdOptions): Promise<Sshd> {
   const user = options.user ?? userInfo().username;
   const kind = options.kind ?? (existsSync(opensshPath) ? 'openssh' : 'ssh2');
   const instances = options.instances ?? ['the-instance'];
-  const request = { authorizedKeys: options.authorizedKeys ?? [], user, instances };
+  const { authorizedKeys = [], users = [] } = options;
+  const request = { authorizedKeys, user, users, instances };
   const { hostKeys, doors, stop } = await (kind === 'openssh' ? startOpenssh(request) : startEmbeddedSshd(request));
+  const doorOf = (instanceId: string) => {
+    const door = doors[instances.indexOf(instanceId)];
+    if (door === undefined) throw new Error(`this sshd was not started for ${instanceId}`);
+    return door;
+  };
   return {
     kind,
     hostKeys,
@@ -65,9 +79,13 @@ export async function startSshd(options: SshdOptions): Promise<Sshd> {
     port: doors[0]!.port,
     user,
     node(instanceId) {
-      const door = doors[instances.indexOf(instanceId)];
-      if (door === undefined) throw new Error(`this sshd was not started for ${instanceId}`);
-      return { instanceId, ports: { 22: { host: '127.0.0.1', port: door.port } }, publishKeys: door.publishKeys };
+      const { port, publishKeys, files } = doorOf(instanceId);
+      return { instanceId, ports: { 22: { host: '127.0.0.1', port } }, publishKeys, runScript: files?.runScript };
+    },
+    files(instanceId = instances[0]!) {
+      const { files } = doorOf(instanceId);
+      if (files === undefined) throw new Error('the embedded sshd has no files');
+      return files;
     },
   };
 }

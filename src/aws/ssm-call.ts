@@ -1,0 +1,88 @@
+// How a call of the SSM client is made, whichever it is: with retries, with fresh credentials where AWS calls ours expired,
+// with an error of ours if it fails (advice.ts), and given up when its signal says so.
+import { type SSMClient, StartSessionCommand } from '@aws-sdk/client-ssm';
+import { getEndpointFromInstructions } from '@smithy/core/endpoints';
+import type { Clock } from '../clock.ts';
+import type { Log } from '../log.ts';
+import { adviseAwsError, type CallContext } from './advice.ts';
+import { withRetries } from './retry.ts';
+import type { StartQueue } from './start-queue.ts';
+
+export interface SsmCallOptions {
+  client: SSMClient;
+  region: string;
+  /** For messages: where the credentials come from; undefined for keys in the environment. */
+  profile: string | undefined;
+  clock: Clock;
+  log: Log;
+}
+
+/**
+ * @param graceMs how long a call that was sent is still waited for after the signal
+ * @param queue the line that it waits in
+ * @throws AwsError; the signal's reason
+ */
+export type SsmCall = <T>(
+  context: Pick<CallContext, 'operation' | 'target' | 'document'>,
+  send: (abortSignal: AbortSignal) => Promise<T>,
+  signal: AbortSignal | undefined,
+  graceMs?: number,
+  queue?: StartQueue,
+) => Promise<T>;
+
+/** Where the API is called, by the client's settings and AWS's rules. */
+export async function ssmEndpoint(client: SSMClient): Promise<URL> {
+  return new URL((await getEndpointFromInstructions({ Target: '' }, StartSessionCommand, client.config)).url);
+}
+
+export function ssmCall({ client, region, profile, clock, log }: SsmCallOptions): SsmCall {
+  return async (context, send, signal, graceMs = 0, queue) => {
+    signal?.throwIfAborted();
+    const endpointHost = (await ssmEndpoint(client)).host;
+    let refreshed = false;
+    const attempt = async (): ReturnType<typeof send> => {
+      const cut = cutAfter(signal, graceMs, clock);
+      const startedAt = clock.now();
+      try {
+        return await send(cut.signal);
+      } catch (error) {
+        if (signal?.aborted && cut.signal.aborted) throw signal.reason;
+        const advised = adviseAwsError(error, { service: 'ssm', region, profile, endpointHost, ...context });
+        log('info', 'aws-error', {
+          operation: context.operation,
+          code: advised.code,
+          ms: Math.round(clock.now() - startedAt),
+        });
+        if (advised.code === 'credentials-expired' && !refreshed) {
+          // Expired by AWS's clock although not by ours, or renewed by another process since.
+          refreshed = true;
+          await client.config.credentials({ forceRefresh: true }).catch(() => {});
+          return attempt();
+        }
+        throw advised;
+      } finally {
+        cut.cancel();
+      }
+    };
+    return withRetries(() => (queue === undefined ? attempt() : queue.run(attempt, signal)), { clock, signal });
+  };
+}
+
+/** A signal that is aborted `graceMs` after `signal` is. */
+function cutAfter(signal: AbortSignal | undefined, graceMs: number, clock: Clock) {
+  const controller = new AbortController();
+  let timer: { cancel(): void } | undefined;
+  const onAbort = () => {
+    if (graceMs === 0) controller.abort(signal?.reason);
+    else timer = clock.after(graceMs, () => controller.abort(signal?.reason));
+  };
+  if (signal?.aborted) onAbort();
+  else signal?.addEventListener('abort', onAbort, { once: true });
+  return {
+    signal: controller.signal,
+    cancel() {
+      signal?.removeEventListener('abort', onAbort);
+      timer?.cancel();
+    },
+  };
+}
