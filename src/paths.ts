@@ -35,8 +35,33 @@ export function findPaths(env: NodeJS.ProcessEnv): Paths {
   };
 }
 
+/** What ssh reads and what `setup` puts beside it; undefined for a uid without a passwd entry. */
+export interface SshFiles {
+  /** Of the password database, since ssh does not look at HOME. */
+  home: string;
+  /** The user's own configuration of ssh. */
+  config: string;
+  /** What it includes. */
+  ownConfig: string;
+  /** Host aliases, of `keyhole hosts --sync`. */
+  hosts: string;
+  /** What `setup` remembers. */
+  memory: string;
+}
+
+export function findSshFiles(): SshFiles | undefined {
+  const home = passwdHome();
+  if (home === undefined) return undefined;
+  const own = (name: string) => join(home, '.ssh', 'keyhole', name);
+  const config = join(home, '.ssh', 'config');
+  return { home, config, ownConfig: own('config'), hosts: own('hosts'), memory: own('setup.json') };
+}
+
 function findHome(env: NodeJS.ProcessEnv): string | undefined {
-  if (env.HOME !== undefined) return absolute(env.HOME);
+  return env.HOME !== undefined ? absolute(env.HOME) : passwdHome();
+}
+
+function passwdHome(): string | undefined {
   try {
     return absolute(userInfo().homedir);
   } catch {

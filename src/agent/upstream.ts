@@ -4,6 +4,8 @@
 import { isAbsolute } from 'node:path';
 
 export interface UpstreamSources {
+  /** Named for this connection, as ssh's own IdentityAgent would be, which wins over SSH_AUTH_SOCK too. */
+  named?: string | undefined;
   /** SSH_AUTH_SOCK of the helper. */
   helper: string | undefined;
   /** The environment with which ssh was started, as `/proc/PID/environ` has it; undefined where that can't be read. */
@@ -19,6 +21,7 @@ export interface UpstreamSources {
 /** Path of the first agent that is there and is not ours. */
 export async function findUpstream(sources: UpstreamSources): Promise<string | undefined> {
   const candidates = [
+    async () => sources.named,
     async () => sources.helper,
     async () => findVariable(await sources.readSshEnvironment(), 'SSH_AUTH_SOCK'),
     async () => (await sources.readLaunchd())?.trimEnd(),

@@ -5,9 +5,14 @@ import { join } from 'node:path';
 import { isOwnSocket } from '../agent/socket-file.ts';
 import { findUpstream } from '../agent/upstream.ts';
 
-/** @param sshDir where our own sockets are */
-export function callersAgent(env: NodeJS.ProcessEnv, sshDir: string | undefined): Promise<string | undefined> {
+/** @param sshDir where our own sockets are; @param named by an option */
+export function callersAgent(
+  env: NodeJS.ProcessEnv,
+  sshDir: string | undefined,
+  named: string | undefined,
+): Promise<string | undefined> {
   return findUpstream({
+    named,
     helper: env.SSH_AUTH_SOCK,
     readSshEnvironment: async () => readNow(`/proc/${process.ppid}/environ`),
     readLaunchd,

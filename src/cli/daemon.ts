@@ -5,6 +5,7 @@ import { sleep, systemClock } from '../clock.ts';
 import { loadSettings, type SettingSources } from '../config.ts';
 import { FrameType } from '../control/frame.ts';
 import { expectFrame } from '../control/link.ts';
+import { inheritedSocket } from '../daemon/activation.ts';
 import { rotatingLog } from '../daemon/rotating-log.ts';
 import { runDaemon, runPrivateDaemon } from '../daemon/run.ts';
 import { KeyholeError } from '../errors.ts';
@@ -22,6 +23,7 @@ const privateFd = 3;
 
 export async function daemonRun({ isPrivate }: { isPrivate: boolean }, { env, signal }: VerbContext): Promise<void> {
   const paths = ownPaths(env);
+  const inherited = isPrivate ? undefined : inheritedSocket(env);
   // A daemon started by hand must not have its shell's AWS settings either.
   for (const name of Object.keys(process.env)) if (!(name in daemonEnvironment(env))) delete process.env[name];
   process.umask(0o077);
@@ -31,7 +33,7 @@ export async function daemonRun({ isPrivate }: { isPrivate: boolean }, { env, si
   const level = settings.logLevel === 'error' ? 'info' : settings.logLevel;
   const log = stateDir === undefined ? silent : rotatingLog(join(stateDir, 'daemon.log'), level);
   if (problem !== undefined) log('error', 'settings not used', { code: problem.code, why: problem.message });
-  const options = { paths, settings, log, resolveArguments, signal };
+  const options = { paths, settings, log, resolveArguments, inherited, signal };
   try {
     if (isPrivate) await runPrivateDaemon(options, privateFd);
     else await runDaemon(options, usableSshDir(env));
@@ -58,10 +60,15 @@ export async function daemonStart({ env, signal, terminal }: VerbContext): Promi
   terminal.print('the daemon is running');
 }
 
-/** Ends its tunnels; resolves when it is gone. */
 export async function daemonStop({ env, signal, terminal }: VerbContext): Promise<void> {
-  const found = await findDaemon({ sshDir: usableSshDir(env), clock: systemClock, signal });
-  if (found === undefined) return terminal.print('no daemon is running');
+  const stopped = await stopDaemon(usableSshDir(env), signal);
+  terminal.print(stopped ? 'the daemon has stopped' : 'no daemon is running');
+}
+
+/** Ends its tunnels; resolves when it is gone. @returns whether there was one. @throws KeyholeError `daemon-stop` */
+export async function stopDaemon(sshDir: string, signal: AbortSignal): Promise<boolean> {
+  const found = await findDaemon({ sshDir, clock: systemClock, signal });
+  if (found === undefined) return false;
   const { link, hello } = found;
   link.send(FrameType.retire, { how: 'stop', reason: 'keyhole daemon stop' });
   expectFrame(await link.receive(), FrameType.done);
@@ -72,7 +79,7 @@ export async function daemonStop({ env, signal, terminal }: VerbContext): Promis
     }
     await sleep(systemClock, pollMs);
   }
-  terminal.print('the daemon has stopped');
+  return true;
 }
 
 const pollMs = 20;

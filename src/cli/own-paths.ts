@@ -1,7 +1,8 @@
 // Where this user may write: nowhere, if there is no home or it is another's (sudo -E).
 import { statSync } from 'node:fs';
 import { KeyholeError } from '../errors.ts';
-import { findPaths, type Paths } from '../paths.ts';
+import { findPaths, findSshFiles, type Paths } from '../paths.ts';
+import { readMemory } from '../setup/memory.ts';
 
 /** Paths for writing; all undefined but the configuration file, which is only read, where nothing may be written. */
 export function ownPaths(env: NodeJS.ProcessEnv): Paths {
@@ -9,6 +10,13 @@ export function ownPaths(env: NodeJS.ProcessEnv): Paths {
   if (foreignHome(env) === undefined) return paths;
   const { configFile } = paths;
   return { ...(Object.fromEntries(Object.keys(paths).map((key) => [key, undefined])) as unknown as Paths), configFile };
+}
+
+/** Where `setup` put the sockets if not in the usual place: what ssh's ProxyCommand is told, the other verbs find out. */
+export function rememberRuntimeDir(env: NodeJS.ProcessEnv): void {
+  const memory = findSshFiles()?.memory;
+  const runtimeDir = memory && readMemory(memory)?.runtimeDir;
+  if (runtimeDir !== undefined) env.KEYHOLE_RUNTIME_DIR ??= runtimeDir;
 }
 
 /** `~/.ssh/keyhole`. @throws KeyholeError `no-home`, `foreign-home` */

@@ -16,12 +16,15 @@ export interface ProxyArguments {
   flags: Record<string, string>;
   /** False after --no-daemon. */
   daemon: boolean;
+  /** What KEYHOLE_RUNTIME_DIR would say, for where ssh is started without it. */
+  runtimeDir: string | undefined;
 }
 
 /** @throws UsageError */
 export function parseProxyArguments(args: string[]): ProxyArguments {
   const flags: Record<string, string> = {};
   let daemon = true;
+  let runtimeDir: string | undefined;
   const settingNames = new Set(Object.keys(settingTable).map(flagName));
   let i = 0;
   for (; i < args.length && args[i]!.startsWith('-'); i++) {
@@ -35,6 +38,10 @@ export function parseProxyArguments(args: string[]): ProxyArguments {
       continue;
     }
     const [, name, value] = /^--([a-z-]+)(?:=(.*))?$/s.exec(arg) ?? [];
+    if (name === 'runtime-dir') {
+      runtimeDir = absoluteFolder(value ?? args[++i]);
+      continue;
+    }
     if (name === undefined || !settingNames.has(name)) throw unknownOption(arg, settingNames);
     const given = value ?? args[++i];
     if (given === undefined)
@@ -59,6 +66,7 @@ export function parseProxyArguments(args: string[]): ProxyArguments {
     host: knownHost(host!),
     flags,
     daemon,
+    runtimeDir,
   };
 }
 
@@ -71,8 +79,13 @@ function knownHost(name: string): Host | undefined {
   }
 }
 
+function absoluteFolder(path: string | undefined): string {
+  if (path?.startsWith('/') && !path.includes('\0')) return path;
+  throw new UsageError('bad-usage', '--runtime-dir needs an absolute path', { hint: `usage: ${proxyUsage}` });
+}
+
 function unknownOption(arg: string, known: Iterable<string>): UsageError {
-  const near = nearest(arg.replace(/^-+/, '').replace(/=.*/s, ''), [...known, 'no-daemon']);
+  const near = nearest(arg.replace(/^-+/, '').replace(/=.*/s, ''), [...known, 'no-daemon', 'runtime-dir']);
   return new UsageError('bad-usage', `${JSON.stringify(arg.slice(0, 80))} is not an option of proxy`, {
     hint: near === undefined ? `usage: ${proxyUsage}` : `did you mean --${near}?`,
   });

@@ -9,7 +9,7 @@ import { findReceiver, type Receiver } from '../helper/hand-over.ts';
 import { type ProxyOptions, proxyByDaemon } from '../helper/proxy.ts';
 import { askOwnProcess } from '../own-process.ts';
 import { findPaths } from '../paths.ts';
-import { settings } from '../settings.ts';
+import { flagName, settings } from '../settings.ts';
 import { callersAgent } from './callers-agent.ts';
 import { useCompileCache } from './compile-cache.ts';
 import { ownPaths, usableSshDir } from './own-paths.ts';
@@ -30,6 +30,8 @@ const fallbackCodes = new Set([
 
 export async function proxy(args: string[], context: VerbContext): Promise<void> {
   const parsed = parseProxyArguments(args);
+  // Before anything looks for files, and for the daemon that may be started.
+  if (parsed.runtimeDir !== undefined) context.env.KEYHOLE_RUNTIME_DIR = parsed.runtimeDir;
   // Before anything is started, as for every other word that is used wrongly.
   if (parsed.host === undefined) await findWanted(parsed, context.env);
   const record = (error: unknown) => {
@@ -95,7 +97,7 @@ async function askDaemon(
   connect: (signal: AbortSignal, onStart: () => void) => ReturnType<ProxyOptions['connect']>,
 ): Promise<void> {
   const { operands, flags, host } = parsed;
-  const upstreamAgent = await callersAgent(env, findPaths(env).sshDir);
+  const upstreamAgent = await callersAgent(env, findPaths(env).sshDir, flags[flagName('agentUpstream')]);
   const surroundings = { env: definedOnly(env), cwd: workingDirectory() };
   const resolve = (wanted: WantedSettings, stop: AbortSignal) =>
     askOwnProcess(resolveArguments(wanted), surroundings, stop);

@@ -3,7 +3,7 @@
 import { KeyholeError, UsageError } from '../errors.ts';
 import { version } from '../version.ts';
 import { useCompileCache } from './compile-cache.ts';
-import { ownPaths } from './own-paths.ts';
+import { ownPaths, rememberRuntimeDir } from './own-paths.ts';
 import { muteLibraries, Terminal } from './terminal.ts';
 
 /** What a verb gets from its process. */
@@ -35,12 +35,14 @@ async function runVerb([verb, ...args]: string[], context: VerbContext): Promise
     const { proxy } = await import('./proxy.ts');
     return proxy(args, context);
   }
-  useCompileCache(ownPaths(context.env).compileCacheDir);
+  // `setup` looks at what was there before keyhole, and `setup --remove` leaves nothing.
+  if (verb !== 'setup') useCompileCache(ownPaths(context.env).compileCacheDir);
   if (verb === 'resolve-aws') {
     const { printAwsSettings } = await import('./resolve-aws.ts');
     return printAwsSettings(args, context);
   }
   if (verb === undefined) throw new UsageError('bad-usage', 'no verb is given', { hint: 'keyhole --help lists them' });
+  rememberRuntimeDir(context.env);
   const { runByYargs } = await import('./usage.ts');
   return runByYargs([verb, ...args], context);
 }

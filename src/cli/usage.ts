@@ -25,6 +25,38 @@ export async function runByYargs(argv: string[], context: VerbContext): Promise<
           .option('daemon', { type: 'boolean', default: true, describe: 'use the daemon; --no-daemon does without' }),
     )
     .command(
+      'setup',
+      'makes ssh go through keyhole, by one line in ~/.ssh/config',
+      (setup) =>
+        setup
+          .option('print', { type: 'boolean', describe: 'show the block for ssh; change nothing' })
+          .option('windows', { type: 'boolean', describe: 'show the block for ssh on Windows' })
+          .option('dry-run', { type: 'boolean', default: false, describe: 'show what would change' })
+          .option('remove', { type: 'boolean', describe: 'take back all that was done' })
+          .option('user', {
+            type: 'string',
+            array: true,
+            describe: 'login name, or PATTERN=NAME for hosts of a pattern (default: ec2-user)',
+          })
+          .option('hosts', {
+            type: 'string',
+            array: true,
+            describe: 'pattern of further host names that go through keyhole',
+          })
+          .option('service', {
+            type: 'boolean',
+            describe: 'have systemd start the daemon (default: where the user has its manager); --no-service does not',
+          })
+          .conflicts('remove', ['print', 'windows', 'user', 'hosts', 'service']),
+      ({ print = false, windows = false, dryRun, remove, user, hosts, service }) => {
+        verb = async () => {
+          if (remove) return (await import('./setup-remove.ts')).removeSetup({ dryRun }, context);
+          const flags = { print, windows, dryRun, users: user, patterns: hosts, service };
+          await (await import('./setup.ts')).setup(flags, context);
+        };
+      },
+    )
+    .command(
       'status',
       'tunnels, traffic and key pushes of the daemon',
       (status) =>

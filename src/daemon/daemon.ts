@@ -12,6 +12,8 @@ import { type DaemonStatus, Service } from './service.ts';
 export interface DaemonOptions {
   /** Where the control socket goes. */
   sshDir: string;
+  /** A descriptor that listens there already. */
+  inherited?: number | undefined;
   parts: DaemonParts;
   idleTimeoutMs: number;
   leftSessions(): DaemonStatus['leftSessions'];
@@ -43,9 +45,10 @@ export class Daemon {
    * @throws KeyholeError `already-running`, `control-listen`
    */
   async run(): Promise<void> {
-    const { sshDir, parts } = this.#options;
+    const { sshDir, inherited, parts } = this.#options;
     this.#listener = await ControlListener.listen({
       path: join(sshDir, 'control.sock'),
+      inherited,
       clock: parts.clock,
       onConnection: (socket) => {
         this.#idle?.cancel();
@@ -67,17 +70,17 @@ export class Daemon {
   }
 
   /** No new tunnels; ends when the old ones have. */
-  drain(reason: string): void {
+  drain(reason: string, staying: boolean = this.#service.hasTunnels): void {
     if (this.#service.draining) return;
     this.#options.parts.log('info', 'daemon drains', { reason });
     this.#service.draining = true;
-    this.#listener?.close();
+    this.#listener?.close({ staying });
     this.#onIdle();
   }
 
   /** Ends the tunnels too, properly: their sessions are ended at AWS. */
   stop(reason: string): void {
-    this.drain(reason);
+    this.drain(reason, false);
     this.#service.stop();
     this.#stopTimer ??= this.#options.parts.clock.after(stopTimeoutMs, () => this.#ended.resolve());
   }

@@ -1,5 +1,6 @@
 // The control socket's listening end: made so that there is never a moment without a socket, and one daemon per user.
 // Two that start at once both rename theirs into place; the one whose socket is not there any more sees it and drains.
+// A socket that systemd listens on (activation.ts) stays where it is when the daemon goes: the next connection starts another.
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { type FileId, fileId, listenPrivately, removeSocket } from '../agent/socket-file.ts';
 import type { Clock, Timer } from '../clock.ts';
@@ -7,6 +8,8 @@ import { KeyholeError } from '../errors.ts';
 
 export interface ControlListenerOptions {
   path: string;
+  /** A descriptor that listens at `path` already. */
+  inherited?: number | undefined;
   clock: Clock;
   onConnection(socket: Socket): void;
   /** Another daemon has our place, or the socket was removed: nobody can reach us. */
@@ -35,23 +38,28 @@ export class ControlListener {
 
   /** @throws KeyholeError `already-running`, `control-listen`, `unsafe-folder`, `socket-path` */
   static async listen(options: ControlListenerOptions): Promise<ControlListener> {
-    await assertNotServed(options.path);
+    if (options.inherited === undefined) await assertNotServed(options.path);
     const listener = new ControlListener(options);
     await listener.#listen();
     return listener;
   }
 
-  /** Takes no more connections, and makes the place free if it is ours. */
-  close(): void {
+  /**
+   * Takes no more connections, and makes the place free if it is ours. One that was inherited is left to systemd, unless this
+   * process stays for a while: until it ends systemd would let connections wait.
+   */
+  close({ staying = true }: { staying?: boolean } = {}): void {
     this.#timer?.cancel();
-    if (this.#file !== undefined) removeSocket(this.#options.path, this.#file);
+    const isLeft = this.#options.inherited !== undefined && !staying;
+    if (this.#file !== undefined && !isLeft) removeSocket(this.#options.path, this.#file);
     this.#server.close();
   }
 
   async #listen(): Promise<void> {
-    const { path } = this.#options;
+    const { path, inherited } = this.#options;
     try {
-      this.#file = await listenPrivately(this.#server, path);
+      if (inherited === undefined) this.#file = await listenPrivately(this.#server, path);
+      else this.#file = await listenOn(this.#server, inherited, path);
     } catch (cause) {
       if (cause instanceof KeyholeError) throw cause;
       throw new KeyholeError('control-listen', `cannot listen on ${path}: ${(cause as NodeJS.ErrnoException).code}`, {
@@ -68,6 +76,17 @@ export class ControlListener {
       this.#options.onChecked?.();
     });
   }
+}
+
+async function listenOn(server: Server, fd: number, path: string): Promise<FileId | undefined> {
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen({ fd }, () => {
+      server.off('error', reject);
+      resolve();
+    });
+  });
+  return fileId(path);
 }
 
 /**

@@ -27,6 +27,8 @@ export interface RunOptions {
   log: Log;
   /** Arguments of our own child that prints the AWS settings of its surroundings. */
   resolveArguments(wanted: { profile?: unknown; region?: unknown }): string[];
+  /** A descriptor that listens on the control socket already (activation.ts). */
+  inherited?: number | undefined;
   /** Aborted by SIGTERM and SIGINT. */
   signal: AbortSignal;
 }
@@ -35,7 +37,7 @@ export interface RunOptions {
 export async function runDaemon(options: RunOptions, sshDir: string): Promise<void> {
   ensurePrivateFolder(sshDir);
   // Before the agent sockets: a second daemon must not take them from the first.
-  await assertNotServed(join(sshDir, 'control.sock'));
+  if (options.inherited === undefined) await assertNotServed(join(sshDir, 'control.sock'));
   await run(options, sshDir, new SessionLedger(options.paths.stateDir), (daemon) => daemon.run());
 }
 
@@ -70,6 +72,7 @@ async function run(
   const agents = await openAgents(sshDir ?? paths.sshDir, agentParts, isPrivate);
   const daemon = new Daemon({
     sshDir: sshDir ?? '',
+    inherited: options.inherited,
     idleTimeoutMs: settings.idleTimeoutMs,
     leftSessions: () => left.list().map(({ sessionId, target, region }) => ({ sessionId, target, region })),
     parts: {

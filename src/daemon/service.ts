@@ -61,6 +61,10 @@ export class Service {
     return this.#conversations > 0;
   }
 
+  get hasTunnels(): boolean {
+    return this.#tunnels.size > 0;
+  }
+
   /** Takes a connection; resolves when it is over. Never rejects. */
   async accept(socket: Socket): Promise<void> {
     const link = new ControlLink(socket);

@@ -66,7 +66,7 @@ function onFailure(child: ChildProcess, failed: () => void): void {
 }
 
 /** systemd's user manager, where `systemd-run --user` works (sd_booted(3), and the manager's private socket). */
-function hasUserManager(env: NodeJS.ProcessEnv): boolean {
+export function hasUserManager(env: NodeJS.ProcessEnv): boolean {
   const runtime = env.XDG_RUNTIME_DIR;
   return runtime !== undefined && existsSync('/run/systemd/system') && existsSync(join(runtime, 'systemd', 'private'));
 }

@@ -1,3 +1,4 @@
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
   chmodSync,
@@ -9,9 +10,10 @@ import {
   unlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { connect } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { listenPrivately } from '../../src/agent/socket-file.ts';
 import { ControlListener } from '../../src/daemon/listener.ts';
 import { ManualClock } from '../manual-clock.ts';
 import { shortFolder } from '../unix-sockets.ts';
@@ -108,4 +110,35 @@ t.test('a folder that is not ours alone, a link, and a path too long are refused
   await t.rejects(listen(join(folder, 'link', 'control.sock')), { code: 'unsafe-folder', message: /symbolic link/ });
   await t.rejects(listen(join(folder, 'x'.repeat(90), 'control.sock')), { code: 'socket-path' });
   await t.rejects(listen(join(folder, 'missing', 'control.sock')), { code: 'no-folder' });
+});
+
+/** As systemd: listens, and leaves the taking of connections to a process of its own (inherited-listener.ts). */
+async function startActivated(t: Test, path: string) {
+  const manager = createServer();
+  await listenPrivately(manager, path);
+  const { fd } = (manager as unknown as { _handle: { fd: number } })._handle;
+  const program = join(import.meta.dirname, 'inherited-listener.ts');
+  const child = spawn(process.execPath, [program, path], { stdio: ['pipe', 'pipe', 'inherit', fd] });
+  t.teardown(() => child.kill('SIGKILL'));
+  await once(child.stdout!, 'data');
+  manager.close(); // the socket goes on: the child has it
+  return child;
+}
+
+t.test('a socket that somebody else listens on is used, and left when the daemon goes', async (t) => {
+  const { path } = setUp(t);
+  const child = await startActivated(t, path);
+  await reach(path);
+  child.stdin!.end('going');
+  await once(child, 'exit');
+  t.ok(existsSync(path), 'whoever comes next starts another daemon');
+});
+
+t.test('a daemon that stays with its tunnels gives up the name of an inherited socket', async (t) => {
+  const { path } = setUp(t);
+  const child = await startActivated(t, path);
+  await reach(path);
+  child.stdin!.end('staying');
+  await once(child, 'exit');
+  t.notOk(existsSync(path), 'another daemon can have it');
 });

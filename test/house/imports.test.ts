@@ -17,9 +17,10 @@ const core = ['tunnel', 'ssm', 'eice', 'websocket', 'aws'];
 const rooms: Record<string, Room> = {
   'main.ts': { uses: ['cli'] },
   cli: {
-    uses: ['helper', 'daemon', 'control', 'agent', 'target', 'keypush', 'hostkeys', ...core],
+    uses: ['setup', 'helper', 'daemon', 'control', 'agent', 'target', 'keypush', 'hostkeys', ...core],
     packages: ['yargs'],
   },
+  setup: { uses: ['target'] },
   helper: { uses: ['control'] },
   daemon: { uses: ['control', 'agent', 'target', 'keypush', 'hostkeys', ...core] },
   control: { uses: [] },
