@@ -4,7 +4,6 @@
 import { type IncomingMessage, STATUS_CODES } from 'node:http';
 import { isIPv6, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { type WebSocket, WebSocketServer } from 'ws';
 import type { ApiFaults } from '../api/faults.ts';
 import { newRecord } from '../api/front.ts';
 import type { RequestRecord } from '../api/service.ts';
@@ -18,6 +17,7 @@ import { verifySignature } from '../sigv4.ts';
 import { type ManagedNode, originOf, type RegionState } from '../state.ts';
 import { type Endpoint, inService } from './endpoint.ts';
 import { defaultTunnelSeconds, invalid, type OpenTunnel, readOpenTunnel } from './open-tunnel.ts';
+import { objectionTo, ServerWebSocket } from './server-web-socket.ts';
 import { type Destination, Tunnel } from './tunnel.ts';
 import type { TunnelRecord } from './tunnel-record.ts';
 
@@ -45,12 +45,9 @@ export class EiceFront {
   readonly records: TunnelRecord[] = [];
   readonly #parts: EiceParts;
   readonly #tunnels = new Set<Tunnel>();
-  readonly #server: WebSocketServer;
 
   constructor(parts: EiceParts) {
     this.#parts = parts;
-    const maxPayload = parts.settings.maxFrameBytes;
-    this.#server = new WebSocketServer({ noServer: true, perMessageDeflate: false, maxPayload });
   }
 
   /** Whether an upgrade is for this front. */
@@ -60,7 +57,7 @@ export class EiceFront {
 
   /** The server's `upgrade` listener; `connection` is the TCP connection under `socket`. */
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer, connection: Socket): void {
-    const { state, requests } = this.#parts;
+    const { state, settings, requests } = this.#parts;
     socket.on('error', () => socket.destroy());
     const record: RequestRecord = {
       ...newRecord(state, request),
@@ -71,9 +68,10 @@ export class EiceFront {
     requests.push(record);
     try {
       const admission = this.#admit(request, record);
-      this.#server.handleUpgrade(request, socket, head, (webSocket) => {
-        this.#open(admission, record, webSocket, new ClientLeg(webSocket, socket, connection, state.clock));
-      });
+      const { clock } = state;
+      const { maxFrameBytes } = settings;
+      const webSocket = new ServerWebSocket(request, socket, head, { maxFrameBytes, clock });
+      this.#open(admission, record, webSocket, new ClientLeg(webSocket, socket, connection, clock));
     } catch (error) {
       if (!(error instanceof ServiceError)) throw error;
       record.error = error.code === 'AccessDeniedException' ? 'AccessDenied' : error.code;
@@ -96,6 +94,8 @@ export class EiceFront {
   #admit(request: IncomingMessage, record: RequestRecord): Admission {
     const { state, apiFaults } = this.#parts;
     const target = request.url ?? '';
+    const objection = objectionTo(request);
+    if (objection !== undefined) throw new ServiceError('BadRequest', `No websocket: ${objection}.`);
     const principal = verifySignature(
       { method: 'GET', target, rawHeaders: request.rawHeaders, body: Buffer.alloc(0) },
       {
@@ -170,7 +170,7 @@ export class EiceFront {
   #open(
     { principal, sourceIp, asked, endpoint, node }: Admission,
     { requestId: tunnelId }: RequestRecord,
-    webSocket: WebSocket,
+    webSocket: ServerWebSocket,
     leg: ClientLeg,
   ): void {
     const { state, settings, faults, seed } = this.#parts;

@@ -1,12 +1,12 @@
 // One EICE tunnel: a websocket joined with a TCP connection to the instance, raw bytes either way (protocol.md 9.3).
 // There is no half-close: the end of either side ends both, after what was taken has been delivered.
 import { connect, type Socket } from 'node:net';
-import type { WebSocket } from 'ws';
 import type { Clock, Timer } from '../../../src/clock.ts';
 import type { ClientLeg } from '../gateway/client-leg.ts';
 import type { Cut, DirectionFaults, Faults, Random } from '../gateway/faults.ts';
 import { Link } from '../gateway/link.ts';
 import type { EiceSettings } from '../options.ts';
+import type { ServerWebSocket } from './server-web-socket.ts';
 import type { TunnelEnd, TunnelRecord } from './tunnel-record.ts';
 
 /** What may happen to the bytes of a stream that loses none. */
@@ -18,7 +18,7 @@ export type Destination = { host: string; port: number } | 'refused' | 'no answe
 
 export interface TunnelParts {
   leg: ClientLeg;
-  webSocket: WebSocket;
+  webSocket: ServerWebSocket;
   record: TunnelRecord;
   destination: Destination;
   clock: Clock;
@@ -77,17 +77,19 @@ export class Tunnel {
   }
 
   #watchClient(): void {
-    const { leg, webSocket, settings } = this.#parts;
+    const { leg, webSocket } = this.#parts;
     const { record } = this;
+    webSocket.on('frame', (length) => {
+      if (length === 0) record.errors.push('zero-length frame');
+      else record.traffic.up.messages += 1;
+    });
     leg.onMessage = (bytes) => {
-      if (bytes.length === 0) return void record.errors.push('zero-length frame');
-      count(record.traffic.up, bytes);
+      record.traffic.up.bytes += bytes.length;
       if (!this.#up.push(bytes)) leg.pause();
     };
     this.#up.onDrain = () => leg.resume();
     leg.onDrain = () => this.#down.resume();
-    webSocket.on('message', (_data, isBinary) => {
-      if (isBinary) return;
+    webSocket.on('text', () => {
       record.errors.push('TEXT frame');
       this.#abort('protocol error', { code: 1003, reason: 'TEXT is not supported' });
     });
@@ -97,11 +99,8 @@ export class Tunnel {
     webSocket.on('pong', () => {
       record.pongs += 1;
     });
-    webSocket.on('error', (error) => {
-      // ws has sent the close frame that belongs to it.
-      record.errors.push(
-        error.message === 'Max payload size exceeded' ? `frame over ${settings.maxFrameBytes} bytes` : error.message,
-      );
+    webSocket.on('broken', (why) => {
+      record.errors.push(why);
       this.#end('protocol error');
       this.#target?.destroy();
     });
@@ -135,7 +134,9 @@ export class Tunnel {
     });
     target.on('error', () => (connected ? this.#abort('lost', settings.lost) : unreachable()));
     target.on('data', (bytes) => {
-      count(this.record.traffic.down, bytes);
+      const { down } = this.record.traffic;
+      down.messages += 1;
+      down.bytes += bytes.length;
       if (!this.#down.push(bytes)) target.pause();
     });
     target.on('drain', () => this.#up.resume());
@@ -184,13 +185,8 @@ export class Tunnel {
     const { clock, settings, webSocket } = this.#parts;
     if (settings.pingIntervalMs === undefined) return;
     this.#ping = clock.after(settings.pingIntervalMs, () => {
-      if (webSocket.readyState === webSocket.OPEN) webSocket.ping();
+      if (webSocket.isOpen) webSocket.ping();
       this.#schedulePing();
     });
   }
-}
-
-function count(traffic: { messages: number; bytes: number }, bytes: Buffer): void {
-  traffic.messages += 1;
-  traffic.bytes += bytes.length;
 }

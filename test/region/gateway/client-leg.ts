@@ -1,19 +1,29 @@
 // A client's websocket after OpenDataChannel: messages both ways with back-pressure, and the ways it can be cut.
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import type { WebSocket } from 'ws';
 import type { Clock, Timer } from '../../../src/clock.ts';
 import type { Cut } from './faults.ts';
 
 /** What a half-open leg swallows before its socket would be full. */
 const frozenLimitBytes = 256 * 1024;
 
+/** What a leg needs of a websocket: one of ws, or what an endpoint has in its place. */
+export interface LegSocket {
+  on(event: 'message', listener: (data: unknown, isBinary: boolean) => void): unknown;
+  on(event: 'close', listener: () => void): unknown;
+  send(message: Buffer, options: { binary: true }): void;
+  pause(): void;
+  resume(): void;
+  close(code: number, reason: string): void;
+  terminate(): void;
+}
+
 export class ClientLeg {
   onMessage: (message: Buffer) => void = () => {};
   /** Once, however the leg went. */
   onClose: () => void = () => {};
   onDrain: () => void = () => {};
-  readonly #webSocket: WebSocket;
+  readonly #webSocket: LegSocket;
   readonly #socket: Duplex;
   readonly #connection: Socket;
   readonly #clock: Clock;
@@ -21,7 +31,7 @@ export class ClientLeg {
   #frozen: { held: Buffer[]; bytes: number; timer: Timer } | undefined;
 
   /** `connection` is the TCP connection under `socket`: the same, or what TLS runs over. */
-  constructor(webSocket: WebSocket, socket: Duplex, connection: Socket, clock: Clock) {
+  constructor(webSocket: LegSocket, socket: Duplex, connection: Socket, clock: Clock) {
     this.#webSocket = webSocket;
     this.#socket = socket;
     this.#connection = connection;
