@@ -48,6 +48,10 @@ export function judge(results: readonly Result[]): Verdict[] {
       '×',
     ),
     ...both('download.cpu').map(([subject, cpu]) => atMost(`CPU of a download, ${subject}`, cpu, 120, ' s/GB')),
+    ...(['upload', 'download'] as const).flatMap((direction) => [
+      atLeast(`${direction}, eice, against direct`, ratio(`${direction}.rate`, 'eice', 'direct'), 0.55, '×'),
+      atMost(`CPU of the daemon, ${direction}, eice`, value(`${direction}.cpu`, 'eice'), 10, ' s/GB'),
+    ]),
     ...(['warm', 'no-daemon'] as const).map((subject) =>
       atMost(`echo median above direct, ${subject}`, above(value, 'echo.median', subject), 0.7, ' ms'),
     ),

@@ -6,7 +6,7 @@ import { type Region, startRegion } from '../region/region.ts';
 
 /** What the benchmark sends. */
 export interface RegionRequest {
-  start?: Pick<RegionOptions, 'tls' | 'nodes' | 'quotas' | 'gateway'> & {
+  start?: Pick<RegionOptions, 'tls' | 'nodes' | 'endpoints' | 'quotas' | 'gateway'> & {
     /** `HOST:PORT` that StreamUrls name in place of the region's own. */
     streamAuthority?: string;
   };

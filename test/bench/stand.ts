@@ -82,12 +82,14 @@ async function openNetwork(sshd: Sshd, { tls = false, far = false }): Promise<Ne
   const [toApi, toGateway, toSshd] = links;
   const region = fork(join(import.meta.dirname, 'region-process.ts'), {
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+    execArgv: ['--max-semi-space-size=1', '--no-incremental-marking'], // as keyhole's own (launcher.sh)
   });
   const { endpoint, env } = await ask(region, {
     start: {
       tls,
       // publishKeys is a function, which no channel carries: logins are by the stand's own key.
       nodes: [{ instanceId, ports: { 22: { host: sshd.host, port: sshd.port } } }],
+      endpoints: [{ endpointId: 'eice-0123456789abcdef0', maxConnections: 1_000 }],
       quotas: { StartSession: startsPerSecond, TerminateSession: startsPerSecond, SendSSHPublicKey: startsPerSecond },
       // Plugins before 1.2.764.0 are to be measured too.
       gateway: { requireSignature: false, minimumClientVersion: '0.0.0.0' },

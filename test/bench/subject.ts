@@ -56,6 +56,11 @@ export function makeSubjects(options: SubjectOptions): Subject[] {
     new SshSubject('cold', options, { proxyCommand: plain(''), passesDescriptor: true, isCold: true }),
     new SshSubject('relay', options, { proxyCommand: plain(''), isHeavy: true }),
     new SshSubject('no-daemon', options, { proxyCommand: plain('--no-daemon '), isHeavy: true }),
+    new SshSubject('eice', options, {
+      proxyCommand: plain(''),
+      passesDescriptor: true,
+      env: { KEYHOLE_TRANSPORT: 'eice' },
+    }),
     ...(options.awsClient === undefined ? [] : [awsSubject(options, options.awsClient)]),
     ...options.custom.map(
       ({ name, command }) => new SshSubject(name, options, { proxyCommand: command, isHeavy: true }),
@@ -85,6 +90,7 @@ interface Kind {
   isHeavy?: boolean;
   /** Put first on PATH. */
   path?: string;
+  env?: Record<string, string>;
 }
 
 class SshSubject implements Subject {
@@ -97,6 +103,7 @@ class SshSubject implements Subject {
   readonly #stand: Stand;
   readonly #network: Network;
   readonly #path: string;
+  readonly #env: Record<string, string>;
   #home: string;
 
   constructor(name: string, { stand, network }: SubjectOptions, kind: Kind) {
@@ -108,6 +115,7 @@ class SshSubject implements Subject {
     this.#stand = stand;
     this.#network = network;
     this.#path = [...(kind.path === undefined ? [] : [kind.path]), process.env.PATH].join(delimiter);
+    this.#env = kind.env ?? {};
     this.#home = stand.makeHome();
     this.configFile = join(this.#home, 'ssh_config');
     this.#writeConfig();
@@ -121,6 +129,7 @@ class SshSubject implements Subject {
       LC_ALL: 'C',
       KEYHOLE_START_SESSIONS_PER_SECOND: String(startsPerSecond),
       ...this.#network.env,
+      ...this.#env,
     };
   }
 

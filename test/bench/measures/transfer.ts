@@ -1,5 +1,7 @@
 // Bulk bytes through ssh, each way: the rate, the processor time of whatever carries them, and the memory and number of
-// those processes. Connecting is not part of it: the clock starts when the other side has said that it is there.
+// those processes. Connecting is not part of it: the clock starts when the other side has said that it is there. That the bytes
+// are the same at the other end is checked apart, since a digest costs as much as what is measured.
+import { randomBytes } from 'node:crypto';
 import { interleave, type Measure } from '../measure.ts';
 import { cpuMs, forgetPeak, peakMegabytes } from '../processes.ts';
 import { openSsh, type SshSession } from '../ssh.ts';
@@ -12,7 +14,7 @@ const slowBytesPerSecond = 3_000_000;
 const slowBytes = 3_000_000;
 const quickBytes = 50_000_000;
 const fullBytes = 100_000_000;
-const downloadBytes = { quick: 3_000_000, full: 8_000_000 };
+const slowDownloadBytes = { quick: 3_000_000, full: 8_000_000 };
 const timeoutMs = 120_000;
 
 export const transfer: Measure = {
@@ -22,22 +24,11 @@ export const transfer: Measure = {
   async run({ subjects, runs, isQuick, say }) {
     const steady = subjects.filter(({ isCold }) => !isCold);
     const rounds = isQuick ? 2 : Math.max(2, Math.ceil(runs / 5));
-    const sizes = new Map<string, number>();
-    const up = await interleave(
-      steady,
-      rounds,
-      async (subject) => {
-        if (!sizes.has(subject.name)) {
-          const { megabytesPerSecond } = await upload(subject, probeBytes);
-          const isSlow = megabytesPerSecond! * 1e6 < slowBytesPerSecond;
-          sizes.set(subject.name, isSlow ? slowBytes : isQuick ? quickBytes : fullBytes);
-        }
-        return upload(subject, sizes.get(subject.name)!);
-      },
-      say,
-    );
-    const size = isQuick ? downloadBytes.quick : downloadBytes.full;
-    const down = await interleave(steady, isQuick ? 1 : rounds, (subject) => download(subject, size), say);
+    const fast = isQuick ? quickBytes : fullBytes;
+    const up = await interleave(steady, rounds, sized(upload, slowBytes, fast), say);
+    const slow = isQuick ? slowDownloadBytes.quick : slowDownloadBytes.full;
+    const down = await interleave(steady, isQuick ? 1 : rounds, sized(download, slow, fast), say);
+    await interleave(steady, 1, checkedEcho, say);
     const carried = (run: typeof up, key: string) => {
       const { direct: _, ...rest } = run.series(key); // nothing stands between ssh and sshd
       return rest;
@@ -74,6 +65,20 @@ export const transfer: Measure = {
   },
 };
 
+type Move = (subject: Subject, bytes: number) => Promise<Record<string, number>>;
+
+/** As many bytes as suit the rate that the first of each subject found. */
+function sized(move: Move, slow: number, fast: number): (subject: Subject) => Promise<Record<string, number>> {
+  const sizes = new Map<string, number>();
+  return async (subject) => {
+    if (!sizes.has(subject.name)) {
+      const { megabytesPerSecond } = await move(subject, probeBytes);
+      sizes.set(subject.name, megabytesPerSecond! * 1e6 < slowBytesPerSecond ? slow : fast);
+    }
+    return await move(subject, sizes.get(subject.name)!);
+  };
+}
+
 /** `head` may read further than it says, which does not matter here: what it leaves is for the last cat. */
 async function upload(subject: Subject, bytes: number): Promise<Record<string, number>> {
   const session = openSsh(subject, [`printf r; head -c ${bytes} >/dev/null; printf d; cat >/dev/null`]);
@@ -92,6 +97,22 @@ async function download(subject: Subject, bytes: number): Promise<Record<string,
     session.write(Uint8Array.of(0));
     await session.receive(bytes, timeoutMs);
   });
+}
+
+/** There and back. @throws where what comes is not what went */
+async function checkedEcho(subject: Subject): Promise<Record<string, number>> {
+  const session = openSsh(subject, [`head -c ${slowBytes}; cat >/dev/null`]);
+  try {
+    const sent = randomBytes(slowBytes);
+    const parts: Buffer[] = [];
+    session.child.stdout.on('data', (part: Buffer) => parts.push(part));
+    session.write(sent);
+    await session.receive(slowBytes, timeoutMs);
+    if (!Buffer.concat(parts).equals(sent)) throw new Error(`${subject.name}: other bytes came back than went`);
+    return {};
+  } finally {
+    await session.close();
+  }
 }
 
 async function measure(
