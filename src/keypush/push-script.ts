@@ -101,7 +101,7 @@ else
   unique=$keyhole_end
   stamp=$(at "$unique")
   while [ "$stamp" = "$(at $((unique + 3600)))" ] || [ "$stamp" = "$(at $((unique - 3600)))" ]; do
-    unique=$((unique + 300))
+    unique=$((unique + 900))
     stamp=$(at "$unique")
   done
 fi
