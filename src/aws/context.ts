@@ -10,14 +10,16 @@ import { version } from '../version.ts';
 import { adviseAwsError } from './advice.ts';
 import { type CommandApi, LazyCommands } from './command-api.ts';
 import { type Ec2Api, LazyEc2 } from './ec2.ts';
+import type { WhoAmI } from './identity.ts';
 import { InstanceConnect } from './instance-connect.ts';
 import { makeNetwork, type Network } from './network.ts';
+import { LazyNodes, type NodesApi } from './nodes.ts';
 import type { Pusher } from './pusher.ts';
 import type { Resolution } from './resolution.ts';
 import { resolveAws } from './resolve.ts';
 import { upgradeSigner } from './sign.ts';
 import type { Credentials, SsmApi, UpgradeSigner } from './ssm-api.ts';
-import { ssmCall } from './ssm-call.ts';
+import { ssmCall, ssmEndpoint } from './ssm-call.ts';
 import { ssmClient } from './ssm-client.ts';
 import type { StartQueue } from './start-queue.ts';
 
@@ -41,6 +43,8 @@ export interface AwsContext {
   pusher(instanceId: string): Pusher | undefined;
   readonly commands: CommandApi;
   readonly ec2: Ec2Api;
+  /** What Systems Manager lists. */
+  readonly nodes: NodesApi;
   /** Whether FIPS endpoints are asked for. */
   readonly fips: boolean;
   /** For messages: the profile of the credentials; undefined for keys in the environment. */
@@ -49,6 +53,8 @@ export interface AwsContext {
   readonly network: Network;
   /** Cached, and refreshed before they expire. */
   credentials(): Promise<Credentials>;
+  /** Asks AWS who that is. Never rejects. */
+  whoAmI(): Promise<WhoAmI>;
   /** Milliseconds since 1970 by AWS's clock, as far as it is known. */
   awsTime(): number;
   /** Closes idle connections. */
@@ -137,10 +143,23 @@ export async function contextOf(resolution: Resolution, options: ContextOptions)
     commands: new LazyCommands({ client, region, call, clock }),
     pusher: (instanceId) => (instanceId.startsWith('i-') ? instanceConnect.pusher(instanceId) : undefined),
     ec2,
+    nodes: new LazyNodes({ client, call }),
     fips: resolution.fips,
     credentialSource,
     network,
     credentials: currentCredentials,
+    whoAmI: async () => {
+      const { whoAmI } = await import('./identity.ts');
+      const sts = new URL(resolution.endpoints.sts ?? stsEndpoint(await ssmEndpoint(client)));
+      return await whoAmI({
+        region,
+        profile: credentialSource,
+        endpoint: sts,
+        network,
+        credentials: currentCredentials,
+        wallTime: clock.wallTime,
+      });
+    },
     awsTime,
     close: () => {
       client.destroy();
@@ -148,6 +167,11 @@ export async function contextOf(resolution: Resolution, options: ContextOptions)
       network.close();
     },
   };
+}
+
+/** In the same region and partition as SSM's, `ssm.REGION.…`. */
+function stsEndpoint({ protocol, host }: URL): string {
+  return `${protocol}//${host.replace(/^ssm(?=[-.])/, 'sts')}`;
 }
 
 /** First what is known, then fresh ones: the SDK's client asks again only when they end or AWS calls them expired. */

@@ -122,6 +122,17 @@ export async function runByYargs(argv: string[], context: VerbContext): Promise<
       },
     )
     .command(
+      'doctor [HOST]',
+      'checks all that must hold on this machine, at AWS and on the host, and says what to do',
+      (doctor) =>
+        doctor
+          .positional('HOST', { type: 'string', describe: 'as ssh would name it' })
+          .option('json', { type: 'boolean', default: false, describe: 'for programs' }),
+      ({ HOST: host, json }) => {
+        verb = async () => (await import('./doctor.ts')).doctor({ host, json }, context);
+      },
+    )
+    .command(
       'daemon <ACTION>',
       'starts, stops or runs the daemon by hand, or shows its log',
       (daemon) =>

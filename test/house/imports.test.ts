@@ -17,10 +17,11 @@ const core = ['tunnel', 'ssm', 'eice', 'websocket', 'aws'];
 const rooms: Record<string, Room> = {
   'main.ts': { uses: ['cli'] },
   cli: {
-    uses: ['setup', 'helper', 'daemon', 'control', 'agent', 'target', 'keypush', 'hostkeys', ...core],
+    uses: ['setup', 'doctor', 'helper', 'daemon', 'control', 'agent', 'target', 'keypush', 'hostkeys', ...core],
     packages: ['yargs'],
   },
   setup: { uses: ['target'] },
+  doctor: { uses: ['helper', 'hostkeys', 'target', ...core] },
   helper: { uses: ['control'] },
   daemon: { uses: ['control', 'agent', 'target', 'keypush', 'hostkeys', ...core] },
   control: { uses: [] },

@@ -1,0 +1,42 @@
+// What Systems Manager knows of its nodes, as the rest of the program sees it. AWS's call is loaded with the first question
+// (nodes-client.ts): a connection never has one.
+import type { SSMClient } from '@aws-sdk/client-ssm';
+import type { SsmCall } from './ssm-call.ts';
+
+export interface ManagedNode {
+  /** `i-…` or `mi-…`. */
+  id: string;
+  /** `Online`, `ConnectionLost` or `Inactive`. */
+  pingStatus: string;
+  agentVersion: string | undefined;
+  /** `Linux`, `Windows` or `MacOS`. */
+  platform: string | undefined;
+  /** With its version, e.g. `Amazon Linux 2023`. */
+  system: string | undefined;
+  /** What a hybrid node is called, else the computer's own name. */
+  name: string | undefined;
+  address: string | undefined;
+}
+
+/** All reject with AwsError (aws/advice.ts). */
+export interface NodesApi {
+  /** Undefined for one that never registered, or in another account or region. */
+  describeNode(id: string, signal?: AbortSignal): Promise<ManagedNode | undefined>;
+}
+
+export interface NodesOptions {
+  client: SSMClient;
+  call: SsmCall;
+}
+
+export class LazyNodes implements NodesApi {
+  readonly #options: NodesOptions;
+
+  constructor(options: NodesOptions) {
+    this.#options = options;
+  }
+
+  async describeNode(id: string, signal?: AbortSignal): Promise<ManagedNode | undefined> {
+    return await (await import('./nodes-client.ts')).describeNode(this.#options, id, signal);
+  }
+}

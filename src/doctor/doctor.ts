@@ -1,0 +1,51 @@
+// All checks, in the order of a connection. What comes later is left out where it can't be without what came before.
+import { type AwsContext, openAws } from '../aws/context.ts';
+import type { Clock } from '../clock.ts';
+import type { KeyholeError } from '../errors.ts';
+import type { Log } from '../log.ts';
+import type { Paths } from '../paths.ts';
+import { type Call, readCall } from '../target/call.ts';
+import { payloadMemory } from '../tunnel/payload-memory.ts';
+import { checkAccount } from './account.ts';
+import { type Finding, failed } from './finding.ts';
+import { checkMachine } from './machine.ts';
+import { checkNode } from './node.ts';
+
+export interface DoctorOptions {
+  env: NodeJS.ProcessEnv;
+  /** As ssh would name it; undefined: only this machine and the way to AWS are looked at. */
+  host: string | undefined;
+  paths: Paths;
+  /** `~/.ssh/keyhole`, or why there can be none. */
+  sshDir: string | KeyholeError;
+  clock: Clock;
+  log: Log;
+  signal: AbortSignal;
+}
+
+export async function* examine(options: DoctorOptions): AsyncGenerator<Finding> {
+  const { env, host, paths, sshDir, clock, signal } = options;
+  yield* checkMachine({ env, host, sshDir, configFile: paths.configFile, clock, signal });
+  let call: Call | undefined;
+  let aws: AwsContext;
+  try {
+    if (host !== undefined) call = readCall({ host, port: '22' }, { env, file: paths.configFile });
+  } catch (error) {
+    yield failed('host', error);
+    return;
+  }
+  try {
+    aws = await openAws({ profile: call?.host.profile, region: call?.host.region, clock, log: options.log });
+  } catch (error) {
+    yield failed('credentials', error);
+    return;
+  }
+  try {
+    yield* checkAccount(aws);
+    if (call === undefined) return;
+    const memory = payloadMemory(paths.payloadMemoryFile, clock.wallTime);
+    yield* checkNode({ ...options, call, aws, payloadMemory: memory, knownHostsFile: paths.knownHostsFile });
+  } finally {
+    aws.close();
+  }
+}
