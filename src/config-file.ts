@@ -4,6 +4,9 @@
 //   transport = "ssm"                 # for all hosts
 //   [host."web-* !web-9"]             # patterns as after Host in ssh_config(5)
 //   profile = "prod"
+//   [forward.db]                      # a local tunnel, for keyhole up
+//   host = "web-1.ec2"
+//   ports = "5432:db.internal:5432"
 import { readFileSync } from 'node:fs';
 import { parse, TomlError } from 'smol-toml';
 import { ConfigError } from './errors.ts';
@@ -23,6 +26,16 @@ export interface ConfigFile {
   values: Values;
   /** In the order of the file. */
   hosts: { patterns: string; values: Values }[];
+  /** Local tunnels, by name. */
+  forwards: Record<string, ForwardTable>;
+}
+
+export interface ForwardTable {
+  host: string;
+  /** Each `[LOCAL:][RHOST:]RPORT`. */
+  ports: string[];
+  /** Whether it may listen where other machines reach it. */
+  expose: boolean;
 }
 
 type Table = Record<string, unknown>;
@@ -43,7 +56,7 @@ export function readConfigFile(file: string): ConfigFile {
     const values: Values = {};
     for (const [key, value] of Object.entries(table)) {
       const at = [...path, key];
-      if (path.length === 0 && key === 'host') continue;
+      if (path.length === 0 && (key === 'host' || key === 'forward')) continue;
       if (sections.has(key) && isTable(value)) {
         Object.assign(values, readSection(value, at, scopes));
         continue;
@@ -86,9 +99,42 @@ export function readConfigFile(file: string): ConfigFile {
     });
   }
 
+  function readForwards(tables: unknown): ConfigFile['forwards'] {
+    if (!isTable(tables)) throw noForward('forward', where(['forward']), tables);
+    return Object.fromEntries(
+      Object.entries(tables).map(([name, table]) => {
+        if (!isTable(table)) throw noForward(`forward.${name}`, where(['forward', name]), table);
+        return [name, readForward(name, table)];
+      }),
+    );
+  }
+
+  function readForward(name: string, table: Table): ForwardTable {
+    const wrong = (key: string, allowed: string): ConfigError => {
+      const at = where(['forward', name, ...(key in table ? [key] : [])]);
+      const what = key in table ? `is ${show(table[key])}` : 'is missing';
+      return new ConfigError('bad-setting', `forward.${name}.${key} in ${at} ${what}`, {
+        hint: `${key} must be ${allowed}`,
+      });
+    };
+    if (!/^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$/.test(name))
+      throw noForward(`forward.${show(name)}`, where(['forward', name]), table);
+    const { host, ports, expose = false, ...others } = table;
+    const [stranger] = Object.keys(others);
+    if (stranger !== undefined) throw unknownOfForward(stranger, where(['forward', name, stranger]));
+    if (typeof host !== 'string') throw wrong('host', 'a host, as ssh would name it');
+    const list = Array.isArray(ports) ? ports : [ports];
+    const texts = list.map((item) => (typeof item === 'number' ? String(item) : item));
+    if (texts.length === 0 || !texts.every((item) => typeof item === 'string'))
+      throw wrong('ports', 'a list such as ["5432", "6379:cache.internal:6379"]');
+    if (typeof expose !== 'boolean') throw wrong('expose', 'true or false');
+    return { host, ports: texts, expose };
+  }
+
   return {
     values: readTable(document, [], ['connection', 'program']),
     hosts: document.host === undefined ? [] : readHosts(document.host),
+    forwards: document.forward === undefined ? {} : readForwards(document.forward),
   };
 }
 
@@ -122,7 +168,7 @@ function isTable(value: unknown): value is Table {
 }
 
 function unknown(key: string, where: string, isTop: boolean): ConfigError {
-  const known = [...byFileKey.keys(), ...(isTop ? ['host'] : [])];
+  const known = [...byFileKey.keys(), ...(isTop ? ['host', 'forward'] : [])];
   const meant = nearest(key, known);
   return new ConfigError('unknown-setting', `${JSON.stringify(key)} in ${where} is not a setting`, {
     hint: meant === undefined ? `settings are ${known.join(', ')}` : `did you mean ${meant}?`,
@@ -135,6 +181,18 @@ function misplaced(key: string, where: string, scope: Scope): ConfigError {
       scope === 'host'
         ? `it is a host's: put it into a table such as [host."web-*"]; [host."*"] is for all`
         : 'it is not about a host: put it above the first table',
+  });
+}
+
+function unknownOfForward(key: string, where: string): ConfigError {
+  return new ConfigError('unknown-setting', `${JSON.stringify(key)} in ${where} is not of a tunnel`, {
+    hint: 'a tunnel has host, ports and perhaps expose; settings of its host are in tables such as [host."web-*"]',
+  });
+}
+
+function noForward(key: string, where: string, value: unknown): ConfigError {
+  return new ConfigError('bad-setting', `${key} in ${where} is ${show(value)}`, {
+    hint: 'local tunnels are tables such as [forward.db], with letters, digits, ".", "_" and "-" in the name',
   });
 }
 

@@ -36,7 +36,7 @@ export function loadSettings(sources: SettingSources): Settings {
 
 /** With where each value comes from. @throws as loadSettings */
 export function findSettings({ flags = {}, env, file, host }: SettingSources): FoundSettings {
-  const config: ConfigFile = file === undefined ? { values: {}, hosts: [] } : readConfigFile(file);
+  const config: ConfigFile = file === undefined ? { values: {}, hosts: [], forwards: {} } : readConfigFile(file);
   const tables = host === undefined ? [] : config.hosts.filter(({ patterns }) => matchesHost(patterns, host));
   const found: Partial<FoundSettings> = {};
   for (const name of Object.keys(settings) as SettingName[]) {

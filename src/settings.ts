@@ -136,6 +136,26 @@ export const settings = {
     'off',
     'where the public host keys of an instance or node are learned, so that ssh knows them before the first connection',
   ),
+  forwardSessions: setting(
+    choice('shared', 'separate'),
+    'shared',
+    'whether the connections of a local tunnel share a session, or each has one of its own',
+  ),
+  forwardIdleTimeoutMs: setting(
+    duration(0, 86_400_000),
+    300_000,
+    'how long the session of a local tunnel stays when its last connection has gone',
+  ),
+  forwardDocument: setting(
+    pattern(/^[A-Za-z0-9_\-.:/]{3,128}$/, 'the name or ARN of an SSM document'),
+    'AWS-StartPortForwardingSession',
+    'SSM document for shared sessions to a port of the host; it must take portNumber and be of type LocalPortForwarding',
+  ),
+  forwardRemoteDocument: setting(
+    pattern(/^[A-Za-z0-9_\-.:/]{3,128}$/, 'the name or ARN of an SSM document'),
+    'AWS-StartPortForwardingSessionToRemoteHost',
+    'SSM document for shared sessions to another machine; it must also take host',
+  ),
   startSessionsPerSecond: ofProgram(
     integer(1, 1_000),
     3,

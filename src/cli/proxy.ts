@@ -10,6 +10,7 @@ import { type ProxyOptions, proxyByDaemon } from '../helper/proxy.ts';
 import { askOwnProcess } from '../own-process.ts';
 import { findPaths } from '../paths.ts';
 import { flagName, settings } from '../settings.ts';
+import { callerSurroundings } from './caller-surroundings.ts';
 import { callersAgent } from './callers-agent.ts';
 import { useCompileCache } from './compile-cache.ts';
 import { ownPaths, usableSshDir } from './own-paths.ts';
@@ -98,7 +99,7 @@ async function askDaemon(
 ): Promise<void> {
   const { operands, flags, host } = parsed;
   const upstreamAgent = await callersAgent(env, findPaths(env).sshDir, flags[flagName('agentUpstream')]);
-  const surroundings = { env: definedOnly(env), cwd: workingDirectory() };
+  const surroundings = callerSurroundings(env);
   const resolve = (wanted: WantedSettings, stop: AbortSignal) =>
     askOwnProcess(resolveArguments(wanted), surroundings, stop);
   // A daemon that starts knows no settings: they are looked up while it does, once.
@@ -135,17 +136,4 @@ async function askDaemon(
     signal,
     onReady: () => terminal.silence(),
   });
-}
-
-function definedOnly(env: NodeJS.ProcessEnv): Record<string, string> {
-  return Object.fromEntries(Object.entries(env).filter((entry): entry is [string, string] => entry[1] !== undefined));
-}
-
-/** One that was removed is no reason not to connect. */
-function workingDirectory(): string {
-  try {
-    return process.cwd();
-  } catch {
-    return '/';
-  }
 }

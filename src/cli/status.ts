@@ -4,7 +4,9 @@ import { FrameType } from '../control/frame.ts';
 import { expectFrame } from '../control/link.ts';
 import type { DaemonStatus } from '../daemon/service.ts';
 import { findDaemon } from '../helper/connect.ts';
+import { showBytes, showSpan } from './amounts.ts';
 import { usableSshDir } from './own-paths.ts';
+import { Rates } from './rates.ts';
 import type { VerbContext } from './run.ts';
 import { table } from './table.ts';
 
@@ -13,9 +15,10 @@ const clearScreen = '\x1b[H\x1b[J';
 
 export async function status({ json, watch }: { json: boolean; watch: boolean }, context: VerbContext): Promise<void> {
   const { terminal, env, signal } = context;
+  const rates = watch ? new Rates() : undefined;
   for (;;) {
     const found = await fetchStatus(usableSshDir(env), signal);
-    const text = json ? JSON.stringify(found ?? null, undefined, watch ? undefined : 2) : describe(found);
+    const text = json ? JSON.stringify(found ?? null, undefined, watch ? undefined : 2) : describe(found, rates);
     terminal.print(watch && !json ? clearScreen + text : text);
     if (!watch) return;
     await sleep(systemClock, watchMs, signal);
@@ -33,14 +36,15 @@ async function fetchStatus(sshDir: string, signal: AbortSignal): Promise<DaemonS
   return body as unknown as DaemonStatus;
 }
 
-function describe(status: DaemonStatus | undefined): string {
+function describe(status: DaemonStatus | undefined, rates: Rates | undefined): string {
   if (status === undefined) return 'no daemon is running; the first connection starts one';
-  const { version, pid, memoryBytes, draining, tunnels, pushes, leftSessions } = status;
+  const { version, pid, memoryBytes, draining, tunnels, forwards, pushes, leftSessions } = status;
   const lines = [
     `daemon ${version}, pid ${pid}, ${mebibytes(memoryBytes)} MiB, up ${age(status.since)}${draining ? ', draining' : ''}`,
     '',
-    ...(tunnels.length === 0 ? ['no tunnels'] : table(tunnelRows(tunnels))),
+    ...(tunnels.length === 0 ? ['no tunnels'] : table(tunnelRows(tunnels, rates))),
   ];
+  if (forwards.length > 0) lines.push('', ...table(forwardRows(forwards, rates)));
   const failed = pushes.filter((push) => push.state === 'failed' && !pushes.some((other) => isLater(other, push)));
   if (failed.length > 0) lines.push('', 'keys that could not be pushed:');
   for (const { target, user, message, at } of failed) {
@@ -68,9 +72,23 @@ function instanceOf(target: string): string {
   return target.replace(/^.*\//, '');
 }
 
-function tunnelRows(tunnels: DaemonStatus['tunnels']): string[][] {
+function tunnelRows(tunnels: DaemonStatus['tunnels'], rates: Rates | undefined): string[][] {
   return [
-    ['HOST', 'PORT', 'USER', 'STATE', 'BY', 'AGE', 'SENT', 'RECEIVED', 'RTT', 'RESUMES', 'LEFT', 'CLIENT'],
+    [
+      'HOST',
+      'PORT',
+      'USER',
+      'STATE',
+      'BY',
+      'AGE',
+      'SENT',
+      'RECEIVED',
+      ...rateHeading(rates),
+      'RTT',
+      'RESUMES',
+      'LEFT',
+      'CLIENT',
+    ],
     ...tunnels.map((tunnel) => [
       tunnel.host,
       tunnel.port,
@@ -78,38 +96,71 @@ function tunnelRows(tunnels: DaemonStatus['tunnels']): string[][] {
       tunnel.state,
       tunnel.transport ?? '-',
       age(tunnel.since),
-      bytes(tunnel.bytesSent),
-      bytes(tunnel.bytesReceived),
+      showBytes(tunnel.bytesSent),
+      showBytes(tunnel.bytesReceived),
+      ...rateCells(rates, `tunnel ${tunnel.id}`, tunnel),
       tunnel.roundTripMs === undefined ? '-' : `${Math.round(tunnel.roundTripMs)} ms`,
       String(tunnel.resumes),
-      tunnel.expiresAt === undefined ? '-' : span(tunnel.expiresAt - Date.now()),
+      tunnel.expiresAt === undefined ? '-' : showSpan(tunnel.expiresAt - Date.now()),
       String(tunnel.clientPid),
     ]),
   ];
+}
+
+function forwardRows(forwards: DaemonStatus['forwards'], rates: Rates | undefined): string[][] {
+  return [
+    [
+      'FORWARD',
+      'LOCAL',
+      'TO',
+      'OPEN',
+      'IN ALL',
+      'SENT',
+      'RECEIVED',
+      ...rateHeading(rates),
+      'RTT',
+      'RESUMES',
+      'SESSIONS',
+    ],
+    ...forwards.flatMap(({ id, name, host, ends }) =>
+      ends.map((end) => {
+        const roundTrips = end.sessions.flatMap(({ roundTripMs }) => (roundTripMs === undefined ? [] : [roundTripMs]));
+        return [
+          name ?? '-',
+          end.local,
+          `${end.remoteHost === undefined ? '' : `${end.remoteHost} by `}${host}:${end.remotePort}`,
+          String(end.connections),
+          String(end.connectionsInAll),
+          showBytes(end.bytesSent),
+          showBytes(end.bytesReceived),
+          ...rateCells(rates, `forward ${id} ${end.local}`, end),
+          roundTrips.length === 0 ? '-' : `${Math.round(Math.min(...roundTrips))} ms`,
+          String(end.sessions.reduce((sum, { resumes }) => sum + resumes, 0)),
+          String(end.sessions.length + end.separate),
+        ];
+      }),
+    ),
+  ];
+}
+
+function rateHeading(rates: Rates | undefined): string[] {
+  return rates === undefined ? [] : ['SENT/S', 'RECEIVED/S'];
+}
+
+function rateCells(
+  rates: Rates | undefined,
+  name: string,
+  counts: { bytesSent: number; bytesReceived: number },
+): string[] {
+  if (rates === undefined) return [];
+  const rate = rates.of(name, counts, performance.now());
+  return rate === undefined ? ['-', '-'] : [showBytes(rate.sent), showBytes(rate.received)];
 }
 
 function mebibytes(count: number): string {
   return (count / 2 ** 20).toFixed(0);
 }
 
-function bytes(count: number): string {
-  for (const [unit, size] of [
-    ['GB', 1e9],
-    ['MB', 1e6],
-    ['kB', 1e3],
-  ] as const) {
-    if (count >= size) return `${(count / size).toFixed(1)} ${unit}`;
-  }
-  return `${count} B`;
-}
-
 function age(since: number): string {
-  return span(Date.now() - since);
-}
-
-function span(ms: number): string {
-  const seconds = Math.max(0, Math.round(ms / 1000));
-  if (seconds < 60) return `${seconds} s`;
-  if (seconds < 3600) return `${Math.floor(seconds / 60)} min`;
-  return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} min`;
+  return showSpan(Date.now() - since);
 }

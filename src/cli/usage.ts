@@ -1,6 +1,8 @@
 // The verbs that a person types, with help: yargs reads them. `proxy` comes here only to be explained.
 import yargs from 'yargs';
 import { KeyholeError, UsageError } from '../errors.ts';
+import { flagName, settings } from '../settings.ts';
+import { forwardingGrammar } from '../target/forwarding.ts';
 import { version } from '../version.ts';
 import { proxyUsage } from './proxy-arguments.ts';
 import type { VerbContext } from './run.ts';
@@ -65,6 +67,43 @@ export async function runByYargs(argv: string[], context: VerbContext): Promise<
           .option('watch', { type: 'boolean', default: false, describe: 'again every second' }),
       ({ json, watch }) => {
         verb = async () => (await import('./status.ts')).status({ json, watch }, context);
+      },
+    )
+    .command(
+      'forward <HOST> <PORTS..>',
+      'a local tunnel: listens here and leads to a port of the host, or of a machine that it reaches',
+      (forward) => {
+        for (const name of Object.keys(settings)) forward.option(flagName(name), { type: 'string', hidden: true });
+        return forward
+          .usage('$0 forward [OPTIONS] [--] HOST [LOCAL:][RHOST:]RPORT …')
+          .positional('HOST', { type: 'string', describe: 'as for ssh', demandOption: true })
+          .positional('PORTS', { type: 'string', array: true, describe: forwardingGrammar, demandOption: true })
+          .option('expose', { type: 'boolean', default: false, describe: 'may listen where other machines reach it' })
+          .option('quiet', { alias: 'q', type: 'boolean', default: false, describe: 'no lines about connections' })
+          .option('json', { type: 'boolean', default: false, describe: 'for programs' });
+      },
+      ({ HOST: host, PORTS: forwardings, expose, quiet, json, ...others }) => {
+        const flags = settingFlags(others);
+        verb = async () =>
+          (await import('./forward.ts')).forward({ host, forwardings, expose, quiet, json, flags }, context);
+      },
+    )
+    .command(
+      'up [NAME..]',
+      'opens local tunnels of the configuration file, which the daemon keeps; all of them without a name',
+      (up) =>
+        up.positional('NAME', { type: 'string', array: true, default: [], describe: 'of a table [forward.NAME]' }),
+      ({ NAME: names }) => {
+        verb = async () => (await import('./up.ts')).up(names, context);
+      },
+    )
+    .command(
+      'down [NAME..]',
+      'ends them',
+      (down) =>
+        down.positional('NAME', { type: 'string', array: true, default: [], describe: 'of a table [forward.NAME]' }),
+      ({ NAME: names }) => {
+        verb = async () => (await import('./up.ts')).down(names, context);
       },
     )
     .command(
@@ -156,7 +195,7 @@ export async function runByYargs(argv: string[], context: VerbContext): Promise<
     .detectLocale(false)
     .wrap(100);
   const output = await new Promise<string>((resolve, reject) => {
-    parser.parse(argv, {}, (error: Error | undefined, _arguments: unknown, text: string) => {
+    parser.parse(withoutDashes(argv), {}, (error: Error | undefined, _arguments: unknown, text: string) => {
       if (!error) resolve(text);
       else reject(new UsageError('bad-usage', error.message, { hint: 'keyhole --help lists the verbs' }));
     });
@@ -169,4 +208,24 @@ export async function runByYargs(argv: string[], context: VerbContext): Promise<
     // A signal is how `daemon run` and `status --watch` end.
     if (!(error instanceof KeyholeError) || error.code !== 'interrupted') throw error;
   }
+}
+
+/** Those that were given, as text. */
+function settingFlags(given: Record<string, unknown>): Record<string, string> {
+  const names = new Set(Object.keys(settings).map(flagName));
+  return Object.fromEntries(
+    Object.entries(given).filter(
+      (entry): entry is [string, string] => names.has(entry[0]) && typeof entry[1] === 'string',
+    ),
+  );
+}
+
+/** yargs takes what stands behind `--` for no positional. No operand of ours begins with a hyphen. */
+function withoutDashes(argv: string[]): string[] {
+  const at = argv.indexOf('--');
+  if (at < 0) return argv;
+  const operands = argv.slice(at + 1);
+  const wrong = operands.find((operand) => operand.startsWith('-'));
+  if (wrong !== undefined) throw new UsageError('bad-usage', `${JSON.stringify(wrong.slice(0, 80))} is not an operand`);
+  return [...argv.slice(0, at), ...operands];
 }

@@ -16,6 +16,10 @@ export const FrameType = {
   statusReply: 10,
   retire: 11,
   done: 12,
+  forward: 13,
+  forwarding: 14,
+  connection: 15,
+  down: 16,
 } as const;
 
 export type FrameType = (typeof FrameType)[keyof typeof FrameType];

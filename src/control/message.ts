@@ -2,7 +2,7 @@
 import { ProtocolError, ReportedError } from '../errors.ts';
 
 /** Raised whenever a peer of the former number could not understand us. */
-export const protocolVersion = 1;
+export const protocolVersion = 2;
 
 export interface Hello {
   protocol: number;
@@ -40,6 +40,40 @@ export interface Progress {
   text: string;
   deadlineMs?: number;
 }
+
+/** A local tunnel. */
+export interface ForwardRequest {
+  /** Of a table in the configuration file; by it the tunnel is ended. */
+  name?: string;
+  host: string;
+  /** Each `[LOCAL:][RHOST:]RPORT`. */
+  forwardings: string[];
+  /** Whether it may listen where other machines reach it. */
+  expose: boolean;
+  /** It stays when the caller goes. */
+  detached: boolean;
+  flags: Record<string, string>;
+  caller: Caller;
+}
+
+/** Where a tunnel listens, in the order of its forwardings. */
+export interface ForwardingReply {
+  locals: string[];
+}
+
+/** What happens on a tunnel, told to the caller that stays. */
+export type ConnectionEvent =
+  | { type: 'opened'; local: string; id: number; from: string }
+  | {
+      type: 'closed';
+      local: string;
+      id: number;
+      from: string;
+      bytesSent: number;
+      bytesReceived: number;
+      durationMs: number;
+      failure: { code: string; message: string; hint: string | undefined } | undefined;
+    };
 
 export interface RetireRequest {
   /** `drain`: no new tunnels, the old ones finish. `stop`: they are ended. */
@@ -80,6 +114,42 @@ function parseCaller(body: Record<string, unknown>): Caller {
 export function parseProgress(body: Record<string, unknown>): Progress {
   const deadlineMs = body.deadlineMs === undefined ? undefined : integer(body, 'deadlineMs');
   return { text: text(body, 'text', 1024), ...(deadlineMs !== undefined && { deadlineMs }) };
+}
+
+export function parseForwardRequest(body: Record<string, unknown>): ForwardRequest {
+  const name = optionalText(body, 'name', 128);
+  return {
+    ...(name !== undefined && { name }),
+    host: text(body, 'host', 1024),
+    forwardings: textList(body, 'forwardings'),
+    expose: body.expose === true,
+    detached: body.detached === true,
+    flags: texts(body, 'flags'),
+    caller: parseCaller(object(body, 'caller')),
+  };
+}
+
+export function parseForwardingReply(body: Record<string, unknown>): ForwardingReply {
+  return { locals: textList(body, 'locals') };
+}
+
+/** Of `down` and its answer. */
+export function parseNames(body: Record<string, unknown>): string[] {
+  return textList(body, 'names');
+}
+
+export function parseConnectionEvent(body: Record<string, unknown>): ConnectionEvent {
+  const common = { local: text(body, 'local', 4096), id: integer(body, 'id'), from: text(body, 'from', 256) };
+  if (text(body, 'type', 16) === 'opened') return { type: 'opened', ...common };
+  const failure = body.failure === undefined ? undefined : parseError(object(body, 'failure'));
+  return {
+    type: 'closed',
+    ...common,
+    bytesSent: integer(body, 'bytesSent'),
+    bytesReceived: integer(body, 'bytesReceived'),
+    durationMs: integer(body, 'durationMs'),
+    failure: failure && { code: failure.code, message: failure.message, hint: failure.hint },
+  };
 }
 
 export function parseRetireRequest(body: Record<string, unknown>): RetireRequest {
@@ -127,6 +197,17 @@ function texts(body: Record<string, unknown>, key: string): Record<string, strin
   const value = object(body, key);
   if (!Object.values(value).every((item) => typeof item === 'string')) throw wrong(key);
   return value as Record<string, string>;
+}
+
+/** More than anybody writes. */
+const maxListLength = 256;
+
+function textList(body: Record<string, unknown>, key: string): string[] {
+  const value = body[key];
+  const isList =
+    Array.isArray(value) && value.length <= maxListLength && value.every((item) => typeof item === 'string');
+  if (!isList) throw wrong(key);
+  return value;
 }
 
 function wrong(key: string): ProtocolError {

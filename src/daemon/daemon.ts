@@ -73,7 +73,7 @@ export class Daemon {
   drain(reason: string, staying: boolean = this.#service.hasTunnels): void {
     if (this.#service.draining) return;
     this.#options.parts.log('info', 'daemon drains', { reason });
-    this.#service.draining = true;
+    this.#service.drain();
     this.#listener?.close({ staying });
     this.#onIdle();
   }

@@ -1,9 +1,9 @@
 // What a daemon is made of: the long-lived things that tunnels share.
 
 import type { Keyring } from '../agent/keyring.ts';
+import type { CallerSurroundings, WantedSettings } from '../aws/caller.ts';
 import type { AwsContexts } from '../aws/contexts.ts';
 import type { Clock } from '../clock.ts';
-import type { OpenRequest } from '../control/message.ts';
 import type { Route } from '../eice/endpoint.ts';
 import type { KeyholeError } from '../errors.ts';
 import type { HostKeys } from '../hostkeys/host-keys.ts';
@@ -28,5 +28,7 @@ export interface DaemonParts {
   choice: TunnelChoice<Route>;
   payloadMemory: PayloadMemory;
   ledger: SessionLedger;
-  recordFailure(where: OpenRequest, error: KeyholeError): void;
+  /** Asks a child in the caller's surroundings for its AWS settings. @throws KeyholeError */
+  resolveAws(caller: CallerSurroundings, wanted: WantedSettings): Promise<Record<string, unknown>>;
+  recordFailure(where: { host: string; port: string }, error: KeyholeError): void;
 }

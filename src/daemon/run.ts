@@ -18,6 +18,7 @@ import { AgentSockets } from './agent-sockets.ts';
 import { Daemon } from './daemon.ts';
 import { LeftSessions } from './left-sessions.ts';
 import { assertNotServed } from './listener.ts';
+import type { DaemonParts } from './parts.ts';
 import { SessionLedger } from './session-ledger.ts';
 
 export interface RunOptions {
@@ -55,13 +56,14 @@ async function run(
   const { log, settings, paths, signal, resolveArguments } = options;
   const clock = systemClock;
   const left = new LeftSessions(ledger, log);
+  const resolveAws: DaemonParts['resolveAws'] = (caller, wanted) => askOwnProcess(resolveArguments(wanted), caller);
   const aws = new AwsContexts({
     clock,
     log,
     startSessionsPerSecond: settings.startSessionsPerSecond,
     // A daemon for one connection has no next one.
     keepReadyMs: sshDir === undefined ? 0 : settings.readyConnectionsMs,
-    resolve: (caller, wanted) => askOwnProcess(resolveArguments(wanted), caller),
+    resolve: resolveAws,
     onOpened: (context) => void left.endOf(context),
   });
   const keyring = new Keyring({ clock, lifetimeMs: settings.keyLifetimeMs });
@@ -87,6 +89,7 @@ async function run(
       names: new InstanceNames(clock),
       choice: new TunnelChoice(clock, log),
       payloadMemory: payloadMemory(paths.payloadMemoryFile, clock.wallTime),
+      resolveAws,
       recordFailure: (where, error) => recordFailure(paths.stateDir, where, error),
     },
   });
@@ -101,9 +104,7 @@ async function run(
   process.removeAllListeners('uncaughtException'); // for a process of one tunnel it is the end
   process.on('uncaughtException', onError);
   process.on('unhandledRejection', onError);
-  void left.endAll(({ env, cwd, wanted }) =>
-    aws.open({ env, cwd }, wanted, () => askOwnProcess(resolveArguments(wanted), { env, cwd })),
-  );
+  void left.endAll(({ env, cwd, wanted }) => aws.open({ env, cwd }, wanted, () => resolveAws({ env, cwd }, wanted)));
   try {
     await until(daemon);
   } finally {

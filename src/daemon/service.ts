@@ -4,8 +4,11 @@ import type { Socket } from 'node:net';
 import { type Frame, FrameType } from '../control/frame.ts';
 import { ControlLink, expectFrame } from '../control/link.ts';
 import {
+  type ForwardingReply,
   type Hello,
+  parseForwardRequest,
   parseHello,
+  parseNames,
   parseOpenRequest,
   parseRetireRequest,
   protocolVersion,
@@ -14,6 +17,9 @@ import {
 import { KeyholeError, ProtocolError, reportOf } from '../errors.ts';
 import type { PushState } from '../keypush/key-push.ts';
 import { version } from '../version.ts';
+import { askCaller } from './ask-caller.ts';
+import type { ForwardStatus } from './forward.ts';
+import { Forwards } from './forwards.ts';
 import type { DaemonParts } from './parts.ts';
 import { Tunnel, type TunnelStatus, unexpectedError } from './tunnel.ts';
 
@@ -27,6 +33,7 @@ export interface DaemonStatus {
   /** Resident set size in bytes. */
   memoryBytes: number;
   tunnels: TunnelStatus[];
+  forwards: ForwardStatus[];
   pushes: (Omit<PushState, 'error'> & { code?: string; message?: string })[];
   /** Sessions that a killed daemon left at AWS and that could not be ended yet. */
   leftSessions: { sessionId: string; target: string; region: string }[];
@@ -50,19 +57,31 @@ export class Service {
   readonly #tunnels = new Map<number, Tunnel>();
   #conversations = 0;
   #lastId = 0;
-  draining = false;
+  readonly #forwards: Forwards;
+  #draining = false;
 
   constructor(options: ServiceOptions) {
     this.#options = options;
+    this.#forwards = new Forwards(options.parts, () => this.#checkIdle());
     this.#since = options.parts.clock.wallTime();
   }
 
   get busy(): boolean {
-    return this.#conversations > 0;
+    return this.#conversations > 0 || this.#forwards.size > 0;
+  }
+
+  get draining(): boolean {
+    return this.#draining;
+  }
+
+  /** No new tunnels; the old ones finish. */
+  drain(): void {
+    this.#draining = true;
+    this.#forwards.drain();
   }
 
   get hasTunnels(): boolean {
-    return this.#tunnels.size > 0;
+    return this.#tunnels.size > 0 || this.#forwards.size > 0;
   }
 
   /** Takes a connection; resolves when it is over. Never rejects. */
@@ -80,13 +99,14 @@ export class Service {
     } finally {
       socket.destroySoon();
       this.#conversations -= 1;
-      if (!this.busy) this.#options.onIdle();
+      this.#checkIdle();
     }
   }
 
   /** Ends all tunnels. */
   stop(): void {
     this.#stop.abort(new KeyholeError('interrupted', 'the daemon was stopped'));
+    this.#forwards.closeAll();
   }
 
   status(): DaemonStatus {
@@ -98,6 +118,7 @@ export class Service {
       draining: this.draining,
       memoryBytes: process.memoryUsage.rss(),
       tunnels: [...this.#tunnels.values()].map((tunnel) => tunnel.status()),
+      forwards: this.#forwards.status(),
       pushes: keyPush.states().map(({ error, ...state }) => ({
         ...state,
         ...(error && { code: error.code, message: error.message }),
@@ -112,7 +133,8 @@ export class Service {
     for (;;) {
       const frame = await this.#receive(link);
       if (frame.type === FrameType.open) return await this.#open(link, frame);
-      this.#answer(link, frame);
+      if (frame.type === FrameType.forward) return await this.#forward(link, frame);
+      await this.#answer(link, frame);
     }
   }
 
@@ -125,7 +147,7 @@ export class Service {
     }
   }
 
-  #answer(link: ControlLink, frame: Frame): void {
+  async #answer(link: ControlLink, frame: Frame): Promise<void> {
     switch (frame.type) {
       case FrameType.status:
         link.send(FrameType.statusReply, this.status());
@@ -134,9 +156,29 @@ export class Service {
         this.#options.onRetire(parseRetireRequest(frame.body));
         link.send(FrameType.done);
         return;
+      case FrameType.down:
+        link.send(FrameType.done, { names: await this.#forwards.down(parseNames(frame.body)) });
+        return;
       default:
         throw new ProtocolError('control-order', `frame ${frame.type} has no place here`, { side: 'remote' });
     }
+  }
+
+  /** Without the caller's wish to detach it, the tunnel lives as long as the conversation. */
+  async #forward(link: ControlLink, frame: Frame): Promise<void> {
+    if (this.draining) return; // as for open
+    const request = parseForwardRequest(frame.body);
+    const forward = await this.#forwards.open(request, (wanted) => askCaller(link, wanted));
+    link.send(FrameType.forwarding, { locals: forward.locals() } satisfies ForwardingReply);
+    if (request.detached) return;
+    forward.onEvent = (event) => link.send(FrameType.connection, event);
+    const over = AbortSignal.any([link.closed, this.#stop.signal]);
+    if (!over.aborted) await new Promise((resolve) => over.addEventListener('abort', resolve, { once: true }));
+    await this.#forwards.close(forward);
+  }
+
+  #checkIdle(): void {
+    if (!this.busy) this.#options.onIdle();
   }
 
   async #open(link: ControlLink, frame: Frame): Promise<void> {

@@ -1,17 +1,15 @@
 // One tunnel of the daemon: from a caller's request over the open transport to the last byte. What goes wrong in it ends
 // it and nothing else. The order of a connection's steps is this file's.
 import type { Socket } from 'node:net';
-import { settingsWithoutSecrets } from '../aws/caller.ts';
 import type { AwsContext } from '../aws/context.ts';
 import { type Frame, FrameType } from '../control/frame.ts';
 import { type ControlLink, expectFrame } from '../control/link.ts';
-import { type OpenRequest, parseError } from '../control/message.ts';
+import type { OpenRequest } from '../control/message.ts';
 import { KeyholeError, reportOf, TransportError } from '../errors.ts';
 import { choosePusher } from '../keypush/choose-pusher.ts';
 import type { Log } from '../log.ts';
 import { findPaths } from '../paths.ts';
 import { showDuration } from '../settings.ts';
-import type { SessionNotes } from '../ssm/transport.ts';
 import { type Call, readCall } from '../target/call.ts';
 import type { Host } from '../target/host.ts';
 import { awaitFirstByte } from '../tunnel/first-byte.ts';
@@ -19,8 +17,10 @@ import { openTunnel } from '../tunnel/open.ts';
 import { relay } from '../tunnel/relay.ts';
 import type { Transport, TransportStats } from '../tunnel/transport.ts';
 import { within } from '../within.ts';
+import { askCaller } from './ask-caller.ts';
 import type { DaemonParts } from './parts.ts';
 import { PeerSocket } from './peer-socket.ts';
+import { notesFor } from './session-notes.ts';
 
 export interface TunnelStatus extends TransportStats {
   id: number;
@@ -111,7 +111,7 @@ export class Tunnel {
       const target = await names.idOf(host, aws, signal);
       const keyOffered = this.#offerKey(aws, call, target);
       const hostKnown = this.#learnHostKeys(aws, call, target, signal);
-      const notes = this.#notes(aws, host, target);
+      const notes = notesFor(this.#parts.ledger, { caller: this.#request.caller, aws, host, target });
       const transport = await openTunnel({
         target,
         port,
@@ -146,29 +146,7 @@ export class Tunnel {
 
   #resolveAws(link: ControlLink, host: Host): Promise<AwsContext> {
     const wanted = { profile: host.profile, region: host.region };
-    return this.#parts.aws.open(this.#request.caller, wanted, async () => {
-      link.send(FrameType.resolve, wanted);
-      const frame = await link.receive();
-      if (frame.type === FrameType.error) throw parseError(frame.body);
-      return expectFrame(frame, FrameType.resolved);
-    });
-  }
-
-  #notes({ region, id }: AwsContext, host: Host, target: string): SessionNotes {
-    const { ledger } = this.#parts;
-    const { env, cwd } = this.#request.caller;
-    const wanted = { profile: host.profile, region: host.region };
-    const kept = settingsWithoutSecrets(env);
-    const note = {
-      target,
-      region,
-      context: id,
-      ...(kept !== undefined && { surroundings: { env: kept, cwd, wanted } }),
-    };
-    return {
-      started: (sessionId) => ledger.start({ sessionId, ...note }),
-      ended: (sessionId) => ledger.end(sessionId),
-    };
+    return this.#parts.aws.open(this.#request.caller, wanted, () => askCaller(link, wanted));
   }
 
   /**

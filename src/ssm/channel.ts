@@ -37,6 +37,8 @@ export type ChannelEvent =
   | { type: 'closed'; output: string; missing: boolean }
   /** The handshake asked for something that is impossible here; the agent will cancel the session. */
   | { type: 'refused'; error: KeyholeError }
+  /** The agent's flag ConnectToPortError, on a multiplexed session only (6.3). */
+  | { type: 'connect-error' }
   /** Something was not taken; for counters and debugging. */
   | { type: 'dropped'; why: string };
 
@@ -264,8 +266,15 @@ export class DataChannel {
       case PayloadType.handshakeComplete:
         this.#completeHandshake(message, events, now);
         return;
+      case PayloadType.flag:
+        if (message.payload.length >= 4 && message.payload.readUInt32BE(0) === Flag.connectToPortError) {
+          events.push({ type: 'connect-error' });
+          return;
+        }
+        events.push({ type: 'dropped', why: 'a flag that agents do not send' });
+        return;
       default:
-        // Flags, stderr and exit codes have no place in a raw port session and must not reach the reader (trap 23).
+        // Stderr and exit codes have no place in a raw port session and must not reach the reader (trap 23).
         events.push({ type: 'dropped', why: `payload type ${message.payloadType} in a port session` });
     }
   }

@@ -81,10 +81,22 @@ export function parseHandshakeComplete(payload: Uint8Array): { customerMessage: 
  * number, and only where there are four of them (5.3). For others TerminateSession has to be called.
  */
 export function understandsTerminateFlag(agentVersion: string): boolean {
-  if (!/^\d+(\.\d+){3}$/.test(agentVersion)) return false;
-  const version = agentVersion.split('.').map(Number);
-  const different = version.findIndex((number, at) => number !== lastWithoutFlag[at]);
-  return different >= 0 && version[different]! > lastWithoutFlag[different]!;
+  return isAbove(agentVersion, [2, 3, 722, 0]);
 }
 
-const lastWithoutFlag = [2, 3, 722, 0];
+/** Whether both sides take a session of type LocalPortForwarding for multiplexed (5.3). */
+export function speaksMux(agentVersion: string, clientVersion: string): boolean {
+  return isAbove(agentVersion, [3, 0, 196, 0]) && isAbove(clientVersion, [1, 1, 69, 65_535]);
+}
+
+/** Whether the agent ends a multiplexed session on which it has heard nothing for 30 s (5.3). */
+export function wantsKeepAlive(agentVersion: string, clientVersion: string): boolean {
+  return !isAbove(agentVersion, [3, 1, 1511, 0]) || !isAbove(clientVersion, [1, 2, 331, 0]);
+}
+
+function isAbove(text: string, limit: readonly number[]): boolean {
+  if (!/^\d+(\.\d+){3}$/.test(text)) return false;
+  const version = text.split('.').map(Number);
+  const different = version.findIndex((number, at) => number !== limit[at]);
+  return different >= 0 && version[different]! > limit[different]!;
+}

@@ -40,6 +40,8 @@ export interface SsmTransportOptions extends SessionOptions {
   resumeTimeoutMs: number;
   payloadMemory: PayloadMemory;
   notes?: SessionNotes;
+  /** Bytes a producer may have waiting here before it is made to wait; what is here goes in the order in which it came. */
+  backlogBytes?: number;
 }
 
 /** Told of every session that exists at AWS and of its end, so that none is forgotten when the process is killed. */
@@ -55,8 +57,6 @@ export interface PayloadMemory {
   rememberRefusal(region: string): void;
 }
 
-/** Bytes a producer may have waiting here before it is made to wait. */
-const backlogBytes = 256 * 1024;
 /**
  * Bytes for a reader that doesn't take them. Above it the websocket is closed, so that the gateway pauses the agent
  * (protocol.md 4.5, 6.1), and the session is resumed when the reader is back. Not acknowledging instead would be worse: the
@@ -84,6 +84,7 @@ export async function openSsmTransport(options: SsmTransportOptions, signal: Abo
   return transport;
 }
 
+/** Has an event of its own, `connect-error`: the agent's flag (protocol.md 6.3). */
 export class SsmTransport extends Duplex implements Transport {
   readonly kind = 'ssm';
   readonly #options: SsmTransportOptions;
@@ -134,6 +135,10 @@ export class SsmTransport extends Duplex implements Transport {
 
   get sessionId(): string {
     return this.#session.id;
+  }
+
+  get agentVersion(): string {
+    return this.#channel.agentVersion;
   }
 
   stats(): TransportStats {
@@ -280,6 +285,9 @@ export class SsmTransport extends Duplex implements Transport {
       case 'closed':
         this.#closedByPeer(event, request.target);
         return;
+      case 'connect-error':
+        this.emit('connect-error');
+        return;
       case 'dropped':
         log('debug', 'dropped', { session: this.#session.id, why: event.why });
     }
@@ -323,6 +331,7 @@ export class SsmTransport extends Duplex implements Transport {
       socket.uncork();
     }
     if (this.#channel.drained) this.#onSettled?.();
+    const { backlogBytes = 256 * 1024 } = this.#options;
     if (this.#channel.backlogBytes <= backlogBytes || this.#channel.state === 'closed') {
       const done = this.#waitingWriter;
       this.#waitingWriter = undefined;

@@ -1,6 +1,7 @@
 // From a target and a port to an open tunnel, by the way that choice.ts picks. What each way needs is put together here
 // from the caller's AWS settings and ours; the ways themselves know neither.
 import type { AwsContext } from '../aws/context.ts';
+import type { StartSessionRequest } from '../aws/ssm-api.ts';
 import type { Clock } from '../clock.ts';
 import { objection, type Route } from '../eice/endpoint.ts';
 import { findRoute } from '../eice/route.ts';
@@ -9,7 +10,7 @@ import { AwsError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import type { Settings } from '../settings.ts';
 import { likelyGateway } from '../ssm/stream-url.ts';
-import { openSsmTransport, type PayloadMemory, type SessionNotes } from '../ssm/transport.ts';
+import { openSsmTransport, type PayloadMemory, type SessionNotes, type SsmTransport } from '../ssm/transport.ts';
 import { isLoopback } from '../websocket/loopback.ts';
 import type { TunnelChoice } from './choice.ts';
 import { awaitFirstByte } from './first-byte.ts';
@@ -57,7 +58,21 @@ export async function openTunnel(options: TunnelOptions): Promise<Transport> {
 }
 
 async function openSsm(options: TunnelOptions, signal: AbortSignal): Promise<Transport> {
-  const { target, port, aws, settings, payloadMemory, notes, clock, log } = options;
+  const { target, port, settings } = options;
+  const request = { target, documentName: settings.sshDocument, parameters: { portNumber: [String(port)] } };
+  return await openSession(options, request, signal);
+}
+
+/** What every session needs. */
+export type SessionParts = Pick<TunnelOptions, 'aws' | 'settings' | 'payloadMemory' | 'notes' | 'clock' | 'log'>;
+
+/** Starts a session of a Port document, and resolves when its data channel is open. @throws as openTunnel */
+export async function openSession(
+  { aws, settings, payloadMemory, notes, clock, log }: SessionParts,
+  request: StartSessionRequest,
+  signal: AbortSignal,
+  backlogBytes?: number,
+): Promise<SsmTransport> {
   void prepareGateway(aws);
   return await openSsmTransport(
     {
@@ -66,7 +81,7 @@ async function openSsm(options: TunnelOptions, signal: AbortSignal): Promise<Tra
       agentFor: aws.network.agentFor,
       clock,
       log,
-      request: { target, documentName: settings.sshDocument, parameters: { portNumber: [String(port)] } },
+      request,
       clientVersion: settings.clientVersion,
       streamHosts: settings.streamHosts,
       pingIntervalMs: settings.pingIntervalMs,
@@ -75,6 +90,7 @@ async function openSsm(options: TunnelOptions, signal: AbortSignal): Promise<Tra
       resumeTimeoutMs: settings.resumeTimeoutMs,
       payloadMemory,
       ...(notes && { notes }),
+      ...(backlogBytes !== undefined && { backlogBytes }),
     },
     signal,
   );

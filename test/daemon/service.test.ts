@@ -33,7 +33,7 @@ t.test('one that drains takes no new tunnel, also from who had connected before,
   const [old, late] = [await stage.connect(), await stage.connect()];
   old.send(FrameType.open, stage.request());
   await conversation(stage, old, FrameType.ready);
-  stage.service.draining = true;
+  stage.service.drain();
   late.send(FrameType.open, stage.request());
   await t.rejects(late.receive(), { code: 'control-closed' }, 'no word, so that the helper looks further');
   t.equal(openSessions(stage.region), 1);

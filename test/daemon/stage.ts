@@ -108,6 +108,7 @@ export async function setStage(t: Test, options: RegionOptions = {}): Promise<St
       names: new InstanceNames(clock),
       choice: new TunnelChoice(clock, log),
       payloadMemory: payloadMemory(undefined, clock.wallTime),
+      resolveAws: async () => resolved,
       recordFailure: ({ host }, { code }: KeyholeError) => failures.push({ host, code }),
     },
     onRetire() {},

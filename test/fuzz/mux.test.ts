@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import t from 'tap';
 import { ProtocolError } from '../../src/errors.ts';
-import { Command, FrameReader, serializeHeader } from '../../src/ssm/mux/frame.ts';
+import { Command, FrameReader, serializeFrame } from '../../src/ssm/mux/frame.ts';
 import { Mux, type MuxEvent } from '../../src/ssm/mux/mux.ts';
 import { AgentMux } from '../region/agent/mux.ts';
 import { runs } from './runs.ts';
@@ -14,11 +14,7 @@ const frame = fc
     streamId: fc.oneof(fc.integer({ min: 0, max: 12 }), fc.integer({ min: 0, max: 0xffffffff })),
     data: fc.uint8Array({ maxLength: 300 }),
   })
-  .map(({ command, streamId, data }) =>
-    command === Command.psh
-      ? Buffer.concat([serializeHeader(command, streamId, data.length), data])
-      : serializeHeader(command, streamId),
-  );
+  .map(({ command, streamId, data }) => serializeFrame(command, streamId, command === Command.psh ? [data] : []));
 const frames = fc.array(frame, { maxLength: 30 }).map((list) => Buffer.concat(list));
 const anything = fc.oneof(
   frames,
@@ -90,9 +86,8 @@ t.test('whatever is opened, written and closed, what goes out can be read', asyn
         else {
           now += step.ms;
           for (let frame = mux.next(now); frame !== undefined; frame = mux.next(now)) {
-            const bytes = Buffer.concat(frame);
-            reader.read(bytes);
-            if (agent.receive(bytes).some(({ type }) => type === 'broken'))
+            reader.read(frame);
+            if (agent.receive(frame).some(({ type }) => type === 'broken'))
               throw new Error('the agent can not read it');
           }
           if ((mux.deadline(now) ?? Infinity) <= now) throw new Error('due, but nothing to send');

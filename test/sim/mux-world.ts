@@ -130,9 +130,8 @@ class MuxWorld {
     while (this.#upBytes < 128 * 1024) {
       const frame = this.#mux.next(this.#now);
       if (frame === undefined) break;
-      const bytes = Buffer.concat(frame);
-      this.#up.push(bytes);
-      this.#upBytes += bytes.length;
+      this.#up.push(frame);
+      this.#upBytes += frame.length;
     }
     this.#soon(() => this.#send());
   }

@@ -13,14 +13,20 @@ export const maxDataLength = 32_768;
 
 const version = 1;
 
-/** The 8 bytes in front of `length` bytes of data. */
-export function serializeHeader(command: Command, streamId: number, length = 0): Buffer {
-  const header = Buffer.allocUnsafe(headerLength);
-  header[0] = version;
-  header[1] = command;
-  header.writeUInt16LE(length, 2);
-  header.writeUInt32LE(streamId, 4);
-  return header;
+/** `data` in pieces, at most 65,535 bytes in all. */
+export function serializeFrame(command: Command, streamId: number, data: Uint8Array[] = []): Buffer {
+  const length = data.reduce((sum, piece) => sum + piece.length, 0);
+  const frame = Buffer.allocUnsafe(headerLength + length);
+  frame[0] = version;
+  frame[1] = command;
+  frame.writeUInt16LE(length, 2);
+  frame.writeUInt32LE(streamId, 4);
+  let at = headerLength;
+  for (const piece of data) {
+    frame.set(piece, at);
+    at += piece.length;
+  }
+  return frame;
 }
 
 export interface Frame {

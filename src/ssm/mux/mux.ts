@@ -3,7 +3,7 @@
 //
 // Laws: a stream's bytes are delivered once and in order; FIN goes behind what was written before it; nothing is sent
 // on a stream after FIN, either way; what comes for a stream that is unknown or finished is read and thrown away.
-import { Command, FrameReader, serializeHeader } from './frame.ts';
+import { Command, FrameReader, serializeFrame } from './frame.ts';
 import { SendQueue } from './queue.ts';
 
 export type MuxEvent =
@@ -54,7 +54,7 @@ export class Mux {
     this.#nextStreamId += 2;
     this.#streams.set(streamId, { heard: false, finishing: false });
     this.#queue.open(streamId);
-    this.#control.push(serializeHeader(Command.syn, streamId));
+    this.#control.push(serializeFrame(Command.syn, streamId));
     return streamId;
   }
 
@@ -62,6 +62,11 @@ export class Mux {
   write(streamId: number, bytes: Uint8Array): void {
     const stream = this.#streams.get(streamId);
     if (stream !== undefined && !stream.finishing) this.#queue.push(streamId, bytes);
+  }
+
+  /** False once FIN came, or went. */
+  has(streamId: number): boolean {
+    return this.#streams.has(streamId);
   }
 
   /** Bytes of write() that have not been sent. */
@@ -105,8 +110,8 @@ export class Mux {
     return events;
   }
 
-  /** The next frame, as pieces to be written one after the other; undefined if nothing may go now. */
-  next(now: number): Uint8Array[] | undefined {
+  /** The next frame; undefined if nothing may go now. */
+  next(now: number): Buffer | undefined {
     const frame = this.#nextFrame(now);
     if (frame !== undefined) this.#keepAliveAt = now + this.#keepAliveMs;
     return frame;
@@ -125,20 +130,20 @@ export class Mux {
     return this.#queue.holds(now);
   }
 
-  #nextFrame(now: number): Uint8Array[] | undefined {
+  #nextFrame(now: number): Buffer | undefined {
     const control = this.#control.shift();
-    if (control !== undefined) return [control];
+    if (control !== undefined) return control;
     const next = this.#queue.next(now);
     if (next === undefined) return this.#keepAlive(now);
-    const { streamId, data, length } = next;
-    const frame = [serializeHeader(Command.psh, streamId, length), ...data];
+    const { streamId, data } = next;
+    const frame = serializeFrame(Command.psh, streamId, data);
     if (this.#streams.get(streamId)?.finishing && this.#queue.bytes(streamId) === 0) this.#close(streamId, 'with-fin');
     return frame;
   }
 
   /** Agents that don't hear anything for 30 s end the session (5.3), and AWS one that was idle for long. */
-  #keepAlive(now: number): Uint8Array[] | undefined {
-    return this.#streams.size > 0 && this.#keepAliveAt <= now ? [serializeHeader(Command.nop, 0)] : undefined;
+  #keepAlive(now: number): Buffer | undefined {
+    return this.#streams.size > 0 && this.#keepAliveAt <= now ? serializeFrame(Command.nop, 0) : undefined;
   }
 
   #isRefusal({ heard }: Stream): boolean {
@@ -151,6 +156,6 @@ export class Mux {
     this.#streams.delete(streamId);
     this.#queue.close(streamId);
     if (this.#streams.size === 0) this.#connectErrors = 0;
-    if (how === 'with-fin') this.#control.push(serializeHeader(Command.fin, streamId));
+    if (how === 'with-fin') this.#control.push(serializeFrame(Command.fin, streamId));
   }
 }

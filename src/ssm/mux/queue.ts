@@ -89,7 +89,7 @@ export class SendQueue {
   }
 
   /** What goes next, at most a quantum; undefined if nothing may go now. */
-  next(now: number): { streamId: number; data: Uint8Array[]; length: number } | undefined {
+  next(now: number): { streamId: number; data: Uint8Array[] } | undefined {
     for (let looked = this.#fresh.length + this.#busy.length; looked > 0; looked--) {
       const lane = this.#fresh[0] ?? this.#busy[0]!;
       if (lane.deficit <= 0) {
@@ -103,11 +103,12 @@ export class SendQueue {
         continue;
       }
       lane.trickleAt = now + trickleMs;
-      const { data, length } = take(lane, Math.min(lane.bytes, quantumBytes));
+      const length = Math.min(lane.bytes, quantumBytes);
+      const data = take(lane, length);
       lane.deficit -= length;
       lane.unproven += length;
       if (lane.bytes === 0) this.#remove(lane);
-      return { streamId: lane.streamId, data, length };
+      return { streamId: lane.streamId, data };
     }
     return undefined;
   }
@@ -142,7 +143,7 @@ export class SendQueue {
   }
 }
 
-function take(lane: Lane, length: number): { data: Uint8Array[]; length: number } {
+function take(lane: Lane, length: number): Uint8Array[] {
   const data: Uint8Array[] = [];
   for (let missing = length; missing > 0; ) {
     const first = lane.chunks[0]!;
@@ -153,5 +154,5 @@ function take(lane: Lane, length: number): { data: Uint8Array[]; length: number 
     else lane.chunks[0] = first.subarray(part.length);
   }
   lane.bytes -= length;
-  return { data, length };
+  return data;
 }

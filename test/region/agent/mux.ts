@@ -1,7 +1,7 @@
 // The agent's end of a multiplexed port session, without I/O or clock, acting as amazon-ssm-agent 3.3.1142.0 does with
 // smux 1.5.15 (protocol.md 6.3). Its faults are kept on purpose: no window per stream, so that one server that does not
 // read stops all of them once 4 MiB wait; connections are dialled one after the other; no half-close.
-import { Command, FrameReader, maxDataLength, serializeHeader } from '../../../src/ssm/mux/frame.ts';
+import { Command, FrameReader, maxDataLength, serializeFrame } from '../../../src/ssm/mux/frame.ts';
 
 /** MaxReceiveBuffer: what streams hold unread before nothing more is read. */
 export const receiveBufferBytes = 4 * 2 ** 20;
@@ -231,7 +231,7 @@ export class AgentMux {
   #closeStream(stream: Stream): void {
     if (!this.#streams.delete(stream.streamId)) return;
     this.#tokens += stream.unreadBytes;
-    this.#send(serializeHeader(Command.fin, stream.streamId));
+    this.#send(serializeFrame(Command.fin, stream.streamId));
     this.#readInput();
   }
 
@@ -246,8 +246,7 @@ export class AgentMux {
       const data = next.outgoing!;
       next.outgoing = undefined;
       next.framesWritten += 1;
-      this.#send(serializeHeader(Command.psh, next.streamId, data.length));
-      this.#send(data);
+      this.#send(serializeFrame(Command.psh, next.streamId, [data]));
       if (next.state === 'closed') this.#closeStream(next);
     }
   }

@@ -1,6 +1,6 @@
 // The client's end of a multiplexed session: streams, their ends, whose turn it is, and signs of life. Time is the test's.
 import t from 'tap';
-import { Command, FrameReader, serializeHeader } from '../../../src/ssm/mux/frame.ts';
+import { Command, FrameReader, serializeFrame } from '../../../src/ssm/mux/frame.ts';
 import { Mux } from '../../../src/ssm/mux/mux.ts';
 import { quantumBytes, unprovenBytes } from '../../../src/ssm/mux/queue.ts';
 
@@ -10,9 +10,8 @@ const names = { [Command.syn]: 'syn', [Command.fin]: 'fin', [Command.psh]: 'psh'
 function sent(mux: Mux, now = 0, frames = Number.POSITIVE_INFINITY): string[] {
   const lines: string[] = [];
   for (let i = 0; i < frames; i++) {
-    const pieces = mux.next(now);
-    if (pieces === undefined) break;
-    const frame = Buffer.concat(pieces);
+    const frame = mux.next(now);
+    if (frame === undefined) break;
     const { command, streamId, data } = new FrameReader().read(frame)[0]!;
     lines.push(`${names[command]} ${streamId}${data.length > 0 ? ` ${data.length}` : ''}`);
   }
@@ -20,7 +19,7 @@ function sent(mux: Mux, now = 0, frames = Number.POSITIVE_INFINITY): string[] {
 }
 
 function fromAgent(command: Command, streamId: number, data = ''): Buffer {
-  return Buffer.concat([serializeHeader(command, streamId, data.length), Buffer.from(data)]);
+  return serializeFrame(command, streamId, [Buffer.from(data)]);
 }
 
 const answer = (mux: Mux, streamId: number, now: number) => mux.receive(fromAgent(Command.psh, streamId, 'a'), now);
