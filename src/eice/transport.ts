@@ -31,6 +31,8 @@ export interface EiceTransportOptions extends Wanted {
 
 /** The reference reads at most 65,000 bytes for each (9.3). */
 const maxFrameBytes = 64_000;
+/** Several of what is read at once, so that the producer is not stopped after each. */
+const bufferBytes = 256 * 1024;
 /** For the TCP connection, TLS and the upgrade of one dial. */
 const dialTimeoutMs = 10_000;
 /** How long what was taken may need to leave after end(), and the peer to answer our close frame. */
@@ -109,7 +111,7 @@ export class EiceTransport extends Duplex implements Transport {
   /** @internal Use openEiceTransport. */
   constructor(options: EiceTransportOptions, link: WebSocketLink) {
     // No half-close (9.3): when the target's bytes have ended, so has the way to it.
-    super({ allowHalfOpen: false, readableHighWaterMark: 128 * 1024, writableHighWaterMark: 64 * 1024 });
+    super({ allowHalfOpen: false, readableHighWaterMark: bufferBytes, writableHighWaterMark: bufferBytes });
     this.#options = options;
     this.#link = link;
     this.#openedAt = options.clock.now();
@@ -147,7 +149,9 @@ export class EiceTransport extends Duplex implements Transport {
     }
     this.#bytesSent += chunk.length;
     this.#link.cork();
-    for (let at = 0; at < chunk.length; at += maxFrameBytes) this.#link.send(chunk.subarray(at, at + maxFrameBytes));
+    // Alike in size: what Node reads at once, 64 KiB, would make a large one and a tiny one.
+    const size = Math.ceil(chunk.length / Math.ceil(chunk.length / maxFrameBytes));
+    for (let at = 0; at < chunk.length; at += size) this.#link.send(chunk.subarray(at, at + size));
     this.#link.uncork();
     if (this.#link.hasRoom) done();
     else this.#waitingWriter = done;

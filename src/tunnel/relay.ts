@@ -76,7 +76,14 @@ class Relay {
   }
 
   readonly #fromTarget = (chunk: Buffer): void => {
-    if (!this.#stdoutGone && !this.#options.stdout.write(chunk)) this.#options.transport.pause();
+    const { stdout, transport } = this.#options;
+    if (this.#stdoutGone) return;
+    // What came in one turn leaves in one system call, in the same turn.
+    if (stdout.writableCorked === 0) {
+      stdout.cork();
+      process.nextTick(() => stdout.uncork());
+    }
+    if (!stdout.write(chunk)) transport.pause();
   };
 
   readonly #stdoutReady = (): void => {

@@ -145,9 +145,18 @@ export class Tunnel {
   }
 
   #toTarget(bytes: Buffer): boolean {
-    if (bytes !== end) return this.#target?.write(bytes) ?? false;
-    this.#target?.destroySoon();
-    return true;
+    const target = this.#target;
+    if (bytes === end) {
+      target?.destroySoon();
+      return true;
+    }
+    if (target === undefined) return false;
+    // What came together goes on together.
+    if (target.writableCorked === 0) {
+      target.cork();
+      process.nextTick(() => target.uncork());
+    }
+    return target.write(bytes);
   }
 
   #toClient(bytes: Buffer): boolean {
