@@ -64,6 +64,21 @@ export const settings = {
     10_000,
     'how long the target may stay silent after the tunnel is open, before it is taken that nothing answers there; 0 does not wait, for services in which the client speaks first',
   ),
+  waitMs: setting(
+    duration(0, 600_000),
+    10_000,
+    'how long a target is waited for that is not connected, or boots; within the deadline',
+  ),
+  start: setting(
+    flag(),
+    false,
+    'whether an instance that is stopped is started; start_timeout holds then in place of wait and deadline',
+  ),
+  startTimeoutMs: setting(
+    duration(1_000, 1_800_000),
+    180_000,
+    'how long an instance that is started may take until it can be reached',
+  ),
   transport: setting(
     choice('auto', 'ssm', 'eice'),
     'auto',

@@ -72,6 +72,8 @@ function answerAdvice(error: SdkError, context: CallContext): Advice {
         message: `EC2 knows no ${target} in ${region} (credentials ${source(context)})`,
         hint: 'is it in this region and account, and has it not been terminated long ago?',
       };
+    case 'EC2InstanceStateInvalidException':
+      return { code: 'instance-stopped', message: `${target} does not run, and so takes no key` };
     case 'AccessDeniedException':
     case 'AccessDenied':
     case 'UnauthorizedOperation': // EC2's name for it

@@ -7,6 +7,7 @@ import {
   EC2Client,
   type Ec2InstanceConnectEndpoint,
   GetConsoleOutputCommand,
+  StartInstancesCommand,
 } from '@aws-sdk/client-ec2';
 import { AwsError } from '../errors.ts';
 import { adviseAwsError } from './advice.ts';
@@ -57,6 +58,7 @@ export function ec2Client({ config, region, profile, clock }: Ec2Options, endpoi
         subnetId: instance.SubnetId,
         ipv4: instance.PrivateIpAddress,
         ipv6: instance.Ipv6Address ?? instance.NetworkInterfaces?.[0]?.Ipv6Addresses?.[0]?.Ipv6Address,
+        launchedAt: instance.LaunchTime?.getTime(),
       };
     },
 
@@ -96,6 +98,11 @@ export function ec2Client({ config, region, profile, clock }: Ec2Options, endpoi
       const command = new GetConsoleOutputCommand({ InstanceId: instanceId, ...(latest && { Latest: true }) });
       const { Output } = await call('GetConsoleOutput', instanceId, () => client.send(command));
       return Buffer.from(Output ?? '', 'base64').toString('latin1');
+    },
+
+    async startInstance(instanceId) {
+      const command = new StartInstancesCommand({ InstanceIds: [instanceId] });
+      await call('StartInstances', instanceId, () => client.send(command));
     },
 
     close: () => client.destroy(),

@@ -12,6 +12,8 @@ export interface Instance {
   /** Private. */
   ipv4: string | undefined;
   ipv6: string | undefined;
+  /** Of its last start, ms since 1970. */
+  launchedAt: number | undefined;
 }
 
 export interface InstanceConnectEndpoint {
@@ -53,6 +55,8 @@ export interface Ec2Api {
    * @param latest as of now, which only instances on Nitro have; else as of some minutes after the last start or stop
    */
   consoleOutput(instanceId: string, latest: boolean): Promise<string>;
+  /** Harmless for one that runs or starts. */
+  startInstance(instanceId: string): Promise<void>;
   close(): void;
 }
 
@@ -70,6 +74,7 @@ export interface Ec2Options {
 export class LazyEc2 implements Ec2Api {
   readonly endpoint: URL | undefined;
   readonly #options: Ec2Options;
+  readonly #starting = new Map<string, Promise<void>>();
   #loading: Promise<Ec2Api> | undefined;
 
   constructor(options: Ec2Options) {
@@ -91,6 +96,17 @@ export class LazyEc2 implements Ec2Api {
 
   async consoleOutput(instanceId: string, latest: boolean): Promise<string> {
     return await (await this.#client()).consoleOutput(instanceId, latest);
+  }
+
+  /** Once for those who come together. */
+  async startInstance(instanceId: string): Promise<void> {
+    let starting = this.#starting.get(instanceId);
+    if (starting === undefined) {
+      starting = this.#client().then((client) => client.startInstance(instanceId));
+      starting = starting.finally(() => this.#starting.delete(instanceId));
+      this.#starting.set(instanceId, starting);
+    }
+    await starting;
   }
 
   close(): void {

@@ -24,7 +24,7 @@ export async function hostKeys(
   }
   const aws = await openAws({ profile: host.profile, region: host.region, clock: systemClock, log: openLog(settings) });
   try {
-    const target = await new InstanceNames(systemClock).idOf(host, aws, signal);
+    const target = await new InstanceNames(systemClock).idOf({ host, settings }, aws, signal);
     const keys = await fetchHostKeys(target, source, aws, signal);
     terminal.print(knownHostsLines(knownHostsName(host.name, namedPort), keys, target).trimEnd());
   } finally {

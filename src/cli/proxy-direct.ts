@@ -1,12 +1,14 @@
 // A tunnel in this process, relayed over its stdin and stdout: `proxy --no-daemon`, and what is left where no daemon can be.
 import { openAws } from '../aws/context.ts';
-import { type Clock, systemClock } from '../clock.ts';
+import { systemClock } from '../clock.ts';
 import { EarlyInput } from '../early-input.ts';
-import { KeyholeError, TransportError } from '../errors.ts';
-import { showDuration } from '../settings.ts';
+import type { Route } from '../eice/endpoint.ts';
+import { KeyholeError } from '../errors.ts';
 import { type Call, readCall } from '../target/call.ts';
 import { InstanceNames } from '../target/names.ts';
+import { openOnArrival } from '../tunnel/arrival.ts';
 import { TunnelChoice } from '../tunnel/choice.ts';
+import { Deadline } from '../tunnel/deadline.ts';
 import { awaitFirstByte } from '../tunnel/first-byte.ts';
 import { openTunnel, type TunnelOptions } from '../tunnel/open.ts';
 import { payloadMemory } from '../tunnel/payload-memory.ts';
@@ -16,6 +18,7 @@ import { openLog } from './log-file.ts';
 import { ownPaths } from './own-paths.ts';
 import type { ProxyArguments } from './proxy-arguments.ts';
 import type { VerbContext } from './run.ts';
+import type { Terminal } from './terminal.ts';
 
 export async function proxyDirectly(
   { operands, flags }: ProxyArguments,
@@ -36,7 +39,7 @@ export async function proxyDirectly(
   });
   try {
     const memory = payloadMemory(paths.payloadMemoryFile, clock.wallTime);
-    const transport = await open(call, { payloadMemory: memory, clock, log, signal: stopped });
+    const transport = await open(call, { payloadMemory: memory, clock, log, signal: stopped }, terminal);
     terminal.silence();
     log('info', 'tunnel-open', { host: host.name, port });
     const isOrphan = () => process.ppid !== parentPid;
@@ -50,35 +53,39 @@ export async function proxyDirectly(
 
 /** Opens the tunnel within the deadline, which covers everything from AWS's credentials to the target's first byte. */
 async function open(
-  { host, port, settings }: Call,
-  options: Pick<TunnelOptions, 'payloadMemory' | 'clock' | 'log' | 'signal'> & { clock: Clock },
+  call: Call,
+  options: Pick<TunnelOptions, 'payloadMemory' | 'clock' | 'log' | 'signal'>,
+  terminal: Terminal,
 ): Promise<Transport> {
+  const { host, port, settings } = call;
   const { clock, log } = options;
-  const deadline = new AbortController();
-  const timer = clock.after(settings.deadlineMs, () => deadline.abort(overdue(host.name, settings.deadlineMs)));
+  const deadline = new Deadline(clock, host.name, settings.deadlineMs);
   try {
     const aws = await openAws({ profile: host.profile, region: host.region, clock, log });
     const signal = AbortSignal.any([options.signal, deadline.signal]);
-    const transport = await openTunnel({
-      ...options,
-      settings,
-      target: await new InstanceNames(clock).idOf(host, aws, signal),
-      port,
+    const target = await new InstanceNames(clock).idOf(call, aws, signal);
+    const choice = new TunnelChoice<Route>(clock, log);
+    return await openOnArrival({
+      target,
       aws,
-      choice: new TunnelChoice(clock, log),
+      settings,
+      clock,
+      log,
       signal,
+      open: async () => {
+        const transport = await openTunnel({ ...options, settings, target, port, aws, choice, signal });
+        const timeoutMs = settings.firstByteTimeoutMs;
+        await awaitFirstByte(transport, { host: host.name, port, timeoutMs, clock, signal });
+        return transport;
+      },
+      onStart: (text, withinMs) => {
+        deadline.restart(withinMs + settings.deadlineMs);
+        terminal.say(text);
+      },
     });
-    await awaitFirstByte(transport, { host: host.name, port, timeoutMs: settings.firstByteTimeoutMs, clock, signal });
-    return transport;
   } finally {
-    timer.cancel();
+    deadline.cancel();
   }
-}
-
-function overdue(host: string, deadlineMs: number): TransportError {
-  return new TransportError('deadline', `no tunnel to ${host} within ${showDuration(deadlineMs)}`, {
-    hint: 'the setting deadline allows more; KEYHOLE_LOG_FILE and KEYHOLE_LOG_LEVEL=debug show where the time goes',
-  });
 }
 
 function describe(error: unknown): { code: string; message: string } {

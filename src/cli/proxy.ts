@@ -134,6 +134,7 @@ async function askDaemon(
     deadlineMs: settings.deadlineMs.read(flags.deadline ?? env.KEYHOLE_DEADLINE) ?? settings.deadlineMs.default,
     clock: systemClock,
     signal,
+    onProgress: (text) => terminal.say(text),
     onReady: () => terminal.silence(),
   });
 }

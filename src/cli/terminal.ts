@@ -1,4 +1,4 @@
-// The only writer to the user's terminal. An error is one `keyhole:` line and perhaps one `keyhole: hint:` line, and
+// The only writer to the user's terminal. Who waits long is told so; an error is one `keyhole:` line and perhaps one `keyhole: hint:` line, and
 // once the target has spoken not even that: some clients feed our stderr into the SSH stream (asyncssh), others
 // never read it (paramiko), and ssh shows it in the middle of somebody's work.
 import { writeSync } from 'node:fs';
@@ -15,6 +15,11 @@ export class Terminal {
   /** What a verb was asked to show. */
   print(text: string): void {
     this.#write(1, text.endsWith('\n') ? text : `${text}\n`);
+  }
+
+  /** A word to whoever waits. */
+  say(text: string): void {
+    if (!this.#silent) this.#write(2, `keyhole: ${oneLine(text)}\n`);
   }
 
   /** Says why a verb failed; at most once. @returns the exit status that belongs to the error */

@@ -35,10 +35,13 @@ export interface OpenRequest {
   socketInode?: number;
 }
 
-/** What a `progress` says; the first one tells how long the caller has to wait at most. */
+/** What a `progress` says. */
 export interface Progress {
   text: string;
+  /** How long the caller has to wait at most, from its start; later words count. */
   deadlineMs?: number;
+  /** Whether a person should see it. */
+  shown?: boolean;
 }
 
 /** A local tunnel. */
@@ -113,7 +116,11 @@ function parseCaller(body: Record<string, unknown>): Caller {
 
 export function parseProgress(body: Record<string, unknown>): Progress {
   const deadlineMs = body.deadlineMs === undefined ? undefined : integer(body, 'deadlineMs');
-  return { text: text(body, 'text', 1024), ...(deadlineMs !== undefined && { deadlineMs }) };
+  return {
+    text: text(body, 'text', 1024),
+    ...(deadlineMs !== undefined && { deadlineMs }),
+    shown: body.shown === true,
+  };
 }
 
 export function parseForwardRequest(body: Record<string, unknown>): ForwardRequest {

@@ -142,7 +142,7 @@ export class Forward {
     const { settings, host } = this.#read();
     const { names, choice, payloadMemory, ledger, clock } = this.#parts;
     const aws = await this.#aws(host);
-    const target = await names.idOf(host, aws, signal);
+    const target = await names.idOf({ host, settings }, aws, signal);
     const notes = notesFor(ledger, { caller: this.request.caller, aws, host, target });
     return { target, aws, settings, choice, payloadMemory, notes, clock, log };
   }

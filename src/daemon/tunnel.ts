@@ -4,16 +4,17 @@ import type { Socket } from 'node:net';
 import type { AwsContext } from '../aws/context.ts';
 import { type Frame, FrameType } from '../control/frame.ts';
 import { type ControlLink, expectFrame } from '../control/link.ts';
-import type { OpenRequest } from '../control/message.ts';
+import type { OpenRequest, Progress } from '../control/message.ts';
 import { KeyholeError, reportOf, TransportError } from '../errors.ts';
 import { choosePusher } from '../keypush/choose-pusher.ts';
 import type { Log } from '../log.ts';
 import { findPaths } from '../paths.ts';
-import { showDuration } from '../settings.ts';
 import { type Call, readCall } from '../target/call.ts';
 import type { Host } from '../target/host.ts';
+import { openOnArrival } from '../tunnel/arrival.ts';
+import { Deadline } from '../tunnel/deadline.ts';
 import { awaitFirstByte } from '../tunnel/first-byte.ts';
-import { openTunnel } from '../tunnel/open.ts';
+import { openTunnel, type TunnelOptions } from '../tunnel/open.ts';
 import { relay } from '../tunnel/relay.ts';
 import type { Transport, TransportStats } from '../tunnel/transport.ts';
 import { within } from '../within.ts';
@@ -100,43 +101,55 @@ export class Tunnel {
   /** All steps until the target has spoken. What was started by one that fails is ended. */
   async #open(link: ControlLink, stop: AbortSignal): Promise<Transport> {
     const call = this.#readRequest();
-    const { settings, host, port } = call;
+    const { settings, host } = call;
     link.send(FrameType.progress, { text: `opening ${host.name}`, deadlineMs: settings.deadlineMs });
-    const { clock, names, choice, payloadMemory } = this.#parts;
-    const deadline = new AbortController();
-    const timer = clock.after(settings.deadlineMs, () => deadline.abort(overdue(host, settings.deadlineMs)));
+    const { clock, names } = this.#parts;
+    const deadline = new Deadline(clock, host.name, settings.deadlineMs);
     const signal = AbortSignal.any([link.closed, stop, deadline.signal]);
     try {
       const aws = await within(signal, this.#resolveAws(link, host));
-      const target = await names.idOf(host, aws, signal);
-      const keyOffered = this.#offerKey(aws, call, target);
-      const hostKnown = this.#learnHostKeys(aws, call, target, signal);
+      const target = await names.idOf(call, aws, signal);
       const notes = notesFor(this.#parts.ledger, { caller: this.#request.caller, aws, host, target });
-      const transport = await openTunnel({
+      let prepared: Promise<unknown> = Promise.resolve();
+      const transport = await openOnArrival({
         target,
-        port,
         aws,
         settings,
-        choice,
-        payloadMemory,
-        notes,
         clock,
         log: this.#log,
         signal,
+        open: () => {
+          // Anew with each attempt: a target that was not there took no key and told none.
+          prepared = Promise.all([this.#offerKey(aws, call, target), this.#learnHostKeys(aws, call, target, signal)]);
+          return this.#openOnce(call, { target, aws, notes, signal });
+        },
+        onStart: (text, withinMs) => {
+          const deadlineMs = deadline.restart(withinMs + settings.deadlineMs);
+          link.send(FrameType.progress, { text, deadlineMs, shown: true } satisfies Progress);
+        },
       }).catch((error: unknown) => {
-        names.forgetHost(host, aws);
+        names.forgetHost(call, aws);
         throw error;
       });
-      // Whoever uses it is told of an error when it happens; between two users nobody would be, and that ends a process.
-      transport.on('error', () => {});
-      this.#transport = transport;
-      const timeoutMs = settings.firstByteTimeoutMs;
-      await awaitFirstByte(transport, { host: host.name, port, timeoutMs, clock, signal });
-      await within(signal, Promise.all([keyOffered, hostKnown]));
+      await within(signal, prepared);
       return transport;
     } finally {
-      timer.cancel();
+      deadline.cancel();
     }
+  }
+
+  async #openOnce(
+    { settings, host, port }: Call,
+    parts: Pick<TunnelOptions, 'target' | 'aws' | 'notes' | 'signal'>,
+  ): Promise<Transport> {
+    const { clock, choice, payloadMemory } = this.#parts;
+    const transport = await openTunnel({ ...parts, port, settings, choice, payloadMemory, clock, log: this.#log });
+    // Whoever uses it is told of an error when it happens; between two users nobody would be, and that ends a process.
+    transport.on('error', () => {});
+    this.#transport = transport;
+    const timeoutMs = settings.firstByteTimeoutMs;
+    await awaitFirstByte(transport, { host: host.name, port, timeoutMs, clock, signal: parts.signal });
+    return transport;
   }
 
   #readRequest(): Call {
@@ -156,7 +169,11 @@ export class Tunnel {
   async #offerKey(aws: AwsContext, { settings, host, namedPort, user }: Call, target: string): Promise<void> {
     if (user === undefined) return;
     const { agents, keyring, keyPush } = this.#parts;
-    const failed = (error: unknown) => this.#doWithout('no key offered', error);
+    const failed = (error: unknown) => {
+      // One that is about to be started takes the key later.
+      const isExpected = settings.start && error instanceof KeyholeError && error.code === 'instance-stopped';
+      if (!isExpected) this.#doWithout('no key offered', error);
+    };
     try {
       const pusher = choosePusher(target, settings, aws);
       const push = pusher && { target: `${aws.id}/${target}`, user, pusher, failed };
@@ -249,12 +266,6 @@ async function closeTransport(transport: Transport | undefined): Promise<void> {
   const closed = new Promise((resolve) => transport.once('close', resolve));
   transport.destroy();
   await closed;
-}
-
-function overdue(host: Host, deadlineMs: number): KeyholeError {
-  return new TransportError('deadline', `no connection to ${host.name} within ${showDuration(deadlineMs)}`, {
-    hint: 'the deadline can be raised with KEYHOLE_DEADLINE or deadline in the configuration file',
-  });
 }
 
 function notTaken(host: string): KeyholeError {

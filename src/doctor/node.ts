@@ -47,7 +47,7 @@ export async function* checkNode(options: NodeOptions): AsyncGenerator<Finding> 
   const { call, aws, signal } = options;
   let target: string;
   try {
-    target = await new InstanceNames(options.clock).idOf(call.host, aws, signal);
+    target = await new InstanceNames(options.clock).idOf(call, aws, signal);
   } catch (error) {
     yield failed('host', error);
     return;

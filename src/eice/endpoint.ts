@@ -37,13 +37,14 @@ export function objection(target: string, port: number): KeyholeError | undefine
   return undefined;
 }
 
-/** @throws TransportError `instance-stopped` */
+/** @throws TransportError `instance-pending`, `instance-stopped` */
 export function assertRunning({ id, state }: Instance): void {
-  if (state === 'running' || state === 'pending') return;
+  if (state === 'running') return;
+  if (state === 'pending') throw new TransportError('instance-pending', `${id} is still starting`);
   throw new TransportError('instance-stopped', `${id} is ${state}`, {
     hint:
       state === 'stopped'
-        ? `aws ec2 start-instances --instance-ids ${id}`
+        ? `aws ec2 start-instances --instance-ids ${id}; the setting start = true does it by itself`
         : 'an instance has to run to be connected to',
   });
 }

@@ -21,6 +21,8 @@ export interface ProxyOptions {
   clock: Clock;
   /** Aborted with a KeyholeError: we were told to go. */
   signal: AbortSignal;
+  /** Something takes longer than usual, and a person should know. */
+  onProgress(text: string): void;
   /** From now on stderr belongs to ssh. */
   onReady(): void;
 }
@@ -69,7 +71,7 @@ async function openTunnel(options: ProxyOptions, deadline: Deadline, signal: Abo
 
 async function askForTunnel(
   link: ControlLink,
-  { request, receiver, resolveAws }: ProxyOptions,
+  { request, receiver, resolveAws, onProgress }: ProxyOptions,
   deadline: Deadline,
   signal: AbortSignal,
 ): Promise<void> {
@@ -84,7 +86,8 @@ async function askForTunnel(
     const frame = await link.receive();
     switch (frame.type) {
       case FrameType.progress: {
-        const { deadlineMs } = parseProgress(frame.body);
+        const { text, deadlineMs, shown } = parseProgress(frame.body);
+        if (shown) onProgress(text);
         if (deadlineMs !== undefined) deadline.set(deadlineMs + deadlineGraceMs);
         break;
       }

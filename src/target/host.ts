@@ -4,7 +4,7 @@
 import { UsageError } from '../errors.ts';
 
 export const hostGrammar =
-  'i-… (8 or 17 hex digits) or mi-… (17), then optionally .REGION and .PROFILE; NAME.ec2 or NAME.REGION.PROFILE.ec2 by the Name tag; or a name with a target in config.toml';
+  'i-… (8 or 17 hex digits) or mi-… (17), then optionally .REGION and .PROFILE; or NAME.ec2, NAME.REGION.PROFILE.ec2 by the Name tag';
 
 export type Host = {
   /** As it was given; for messages. */

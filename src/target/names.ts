@@ -7,7 +7,8 @@ import { KeyholeError } from '../errors.ts';
 import { nearest } from '../nearest.ts';
 import { printable } from '../printable.ts';
 import { within } from '../within.ts';
-import { type Host, isName } from './host.ts';
+import type { Call } from './call.ts';
+import { isName } from './host.ts';
 
 export interface NameQuestion {
   nameTag: string;
@@ -44,14 +45,18 @@ export class InstanceNames {
   }
 
   /** The id of the host. @throws as find */
-  async idOf(host: Host, aws: NameQuestion['aws'], signal: AbortSignal): Promise<string> {
+  async idOf(
+    { host, settings }: Pick<Call, 'host' | 'settings'>,
+    aws: NameQuestion['aws'],
+    signal: AbortSignal,
+  ): Promise<string> {
     if (!('nameTag' in host)) return host.instanceId;
-    return await this.find({ nameTag: host.nameTag, stoppedToo: false, aws }, signal);
+    return await this.find({ nameTag: host.nameTag, stoppedToo: settings.start, aws }, signal);
   }
 
   /** A connection to the host failed: the name may mean another instance by now. */
-  forgetHost(host: Host, aws: NameQuestion['aws']): void {
-    if ('nameTag' in host) this.forget({ nameTag: host.nameTag, stoppedToo: false, aws });
+  forgetHost({ host, settings }: Pick<Call, 'host' | 'settings'>, aws: NameQuestion['aws']): void {
+    if ('nameTag' in host) this.forget({ nameTag: host.nameTag, stoppedToo: settings.start, aws });
   }
 
   /** The id of the only instance with the name. @throws KeyholeError `name-ambiguous`, `name-unknown`; AwsError of EC2 */
@@ -127,7 +132,7 @@ function unknownName({ nameTag, aws }: NameQuestion, alike: NamedInstance[], all
   const [stopped] = alike;
   if (stopped !== undefined) {
     return new KeyholeError('name-unknown', `no running instance in ${aws.region} has the name ${nameTag}`, {
-      hint: `${printable(stopped.id)} has it and is ${printable(stopped.state)}`,
+      hint: `${printable(stopped.id)} has it and is ${printable(stopped.state)}; the setting start = true starts it`,
     });
   }
   const near = nearMisses(nameTag, all.filter(isUp));

@@ -98,7 +98,7 @@ export class TunnelChoice<Route> {
       tunnel = await ways.byEndpoint(route);
     } catch (error) {
       if (signal.aborted) throw isOverdue(error) ? bothFailed(error, refusal) : error;
-      if (isStopped(error)) throw error;
+      if (isNotRunning(error)) throw error;
       // What AWS said last about a way that is there tells more than why SSM is not.
       throw route === undefined ? bothFailed(refusal, error) : bothFailed(error, refusal);
     }
@@ -142,8 +142,8 @@ function isRefusal(error: unknown): error is KeyholeError {
 }
 
 /** It says it all: SSM's reason is the same. */
-function isStopped(error: unknown): boolean {
-  return error instanceof KeyholeError && error.code === 'instance-stopped';
+function isNotRunning(error: unknown): boolean {
+  return error instanceof KeyholeError && (error.code === 'instance-stopped' || error.code === 'instance-pending');
 }
 
 /** Whoever waited is still there to be told. */

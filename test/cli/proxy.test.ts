@@ -148,7 +148,7 @@ t.test('the deadline ends a tunnel that does not open, and says so', async (t) =
   const region = await setUp(t, { startAgent: muteAgent });
   const proxy = startProxy(t, region, ['--deadline=1500ms', target, '22']);
   t.match(await proxy.ended, { status: 1 });
-  t.match(proxy.stderr(), /^keyhole: no tunnel to i-0123456789abcdef0 within 1500ms\nkeyhole: hint: .*\n$/);
+  t.match(proxy.stderr(), /^keyhole: no connection to i-0123456789abcdef0 within 1500ms\nkeyhole: hint: .*\n$/);
   t.equal(open(region), 0);
 });
 

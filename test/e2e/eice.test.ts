@@ -253,7 +253,10 @@ t.test(
 );
 
 t.test('refusals have both reasons', async (t) => {
-  const bench = await openEiceBench(t, { region: { endpoints: [{ endpointId, maxConnections: 1 }] } });
+  const bench = await openEiceBench(t, {
+    region: { endpoints: [{ endpointId, maxConnections: 1 }] },
+    env: { KEYHOLE_WAIT: '0' },
+  });
   const line = async () => (await bench.keyhole(['proxy', '--', bench.instances[0]!, '22'], { input: 'open' })).stderr;
   const ssh = await startSsh(bench, doings.idle);
   t.match(
@@ -274,6 +277,7 @@ t.test('refusals have both reasons', async (t) => {
 t.test('a target that the endpoint cannot reach', async (t) => {
   const bench = await openEiceBench(t, {
     region: { endpoints: [{ endpointId, egress: false }], eice: { connectTimeoutMs: 300 } },
+    env: { KEYHOLE_WAIT: '0' },
   });
   const { stderr } = await bench.keyhole(['proxy', '--', bench.instances[0]!, '22'], { input: 'open' });
   t.match(stderr, /^keyhole: endpoint eice-0123456789abcdef0 cannot connect to 10\.0\.1\.23 port 22; the other way/);

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { type Region, startRegion } from '../region/region.ts';
 import { type DaemonBench, type DaemonBenchOptions, openDaemonBench, works } from './daemon-bench.ts';
+import type { Result } from './fixture.ts';
 
 /** Any name goes to keyhole, and is the instances' in known_hosts. */
 async function openHostBench(t: Test, options: DaemonBenchOptions = {}): Promise<DaemonBench> {
@@ -12,6 +13,11 @@ async function openHostBench(t: Test, options: DaemonBenchOptions = {}): Promise
   writeFileSync(bench.config, readFileSync(bench.config, 'utf8').replace('Host i-* mi-*', 'Host *'));
   writeFileSync(bench.path('known_hosts'), bench.sshd.hostKeys.map((hostKey) => `* ${hostKey}\n`).join(''));
   return bench;
+}
+
+/** Without what the login shells of this machine say when many start at once. */
+function ofKeyhole({ status, text, stderr }: Result): Pick<Result, 'status' | 'text' | 'stderr'> {
+  return { status, text, stderr: stderr.replace(/^(?!keyhole: ).*\n/gm, '') };
 }
 
 function writeConfig(bench: DaemonBench, text: string): string {
@@ -33,7 +39,7 @@ t.test('by Name tag: one is found, several are listed, none has near misses', as
   three!.tags = { Name: 'twin' };
   four!.tags = { Name: 'evil\x1b]0;x\x07 $(id)', Other: 'web-2' };
   const parallel = await Promise.all(Array.from({ length: 5 }, () => bench.works({}, [], 'web-1.ec2')));
-  for (const result of parallel) t.match(result, works);
+  for (const result of parallel) t.match(ofKeyhole(result), works);
   t.equal(
     actionsOf(bench.region).filter((action) => action === 'DescribeInstances').length,
     2,
@@ -97,7 +103,7 @@ t.test('two regions and two profiles in parallel: each call goes to the right on
 
   const hosts = [`${id}.eu-central-1.prod`, `${id}.eu-west-1.dev`, 'web-1.eu-central-1.prod.ec2', 'web-1.ec2'];
   const results = await Promise.all([...hosts, ...hosts].map((host) => bench.works({}, [], host)));
-  for (const [at, result] of results.entries()) t.match(result, works, hosts[at % hosts.length]!);
+  for (const [at, result] of results.entries()) t.match(ofKeyhole(result), works, hosts[at % hosts.length]!);
   await bench.idle();
   for (const [region, accessKeyId] of [
     [central, key.accessKeyId],

@@ -46,7 +46,8 @@ function hide(stderr: string, { region }: Bench): string {
   return text;
 }
 
-const grammar = 'a host is i-… (8 or 17 hex digits) or mi-… (17), then optionally .REGION and .PROFILE';
+const grammar =
+  'a host is i-… (8 or 17 hex digits) or mi-… (17), then optionally .REGION and .PROFILE; or NAME.ec2, NAME.REGION.PROFILE.ec2 by the Name tag';
 const host = (name: string): Refusal => ({
   name: `host ${JSON.stringify(name)}`,
   operands: [name, '22'],
@@ -157,15 +158,15 @@ const refusals: Refusal[] = [
     status: 1,
     says: 'i-0123456789abcdef1 is not connected to Systems Manager in us-east-1 (credentials from the environment)',
     hint: 'is it running, in this region and account, with the SSM agent up and a role with AmazonSSMManagedInstanceCore?',
-    calls: ['StartSession'],
+    calls: ['StartSession', 'DescribeInstances'],
   },
   {
     name: 'a node that is not connected',
     node: { online: false },
+    run: { KEYHOLE_WAIT: '1s' },
     status: 1,
-    says: 'i-0123456789abcdef0 is not connected to Systems Manager in eu-west-1 (credentials from the environment)',
+    says: 'i-0123456789abcdef0 is not connected to Systems Manager in eu-west-1 (credentials from the environment), also after 1s',
     hint: 'is it running, in this region and account, with the SSM agent up and a role with AmazonSSMManagedInstanceCore?',
-    calls: ['StartSession'],
   },
   {
     name: 'StartSession denied on the instance',
@@ -246,8 +247,8 @@ const refusals: Refusal[] = [
     region: { faults: { down: { lose: 1 } } },
     run: { KEYHOLE_DEADLINE: '3s' },
     status: 1,
-    says: 'no tunnel to i-0123456789abcdef0 within 3s',
-    hint: 'the setting deadline allows more; KEYHOLE_LOG_FILE and KEYHOLE_LOG_LEVEL=debug show where the time goes',
+    says: 'no connection to i-0123456789abcdef0 within 3s',
+    hint: 'the deadline can be raised with KEYHOLE_DEADLINE or deadline in the configuration file',
     sessions: 1,
     calls: ['StartSession', 'OpenDataChannel', 'TerminateSession'],
   },

@@ -4,6 +4,7 @@
 import type { Clock } from '../../src/clock.ts';
 import type { Log } from '../../src/log.ts';
 import type { AgentLeg, AgentSessionOptions } from './agent/agent.ts';
+import type { BootSettings } from './boots.ts';
 import type { CommandSettings, RunScript } from './commands/commands.ts';
 import type { DocumentDefinition } from './documents.ts';
 import type { EndpointOptions } from './eice/endpoint.ts';
@@ -84,6 +85,10 @@ export interface NodeOptions {
   state?: InstanceState;
   /** Other machines that its agent can reach, by name or address in lower case: where each of their ports really is. */
   hosts?: Record<string, Record<number, { host: string; port: number }>>;
+  /** Of its last start, milliseconds since 1970, service time; default: a day before the region's. */
+  launchedAt?: number;
+  /** What StartInstances leads to; default: 0.3 s, 7 s, 20 s. */
+  boot?: BootSettings;
   /**
    * Called with all keys that are valid for a user now, whenever a push or the end of a key changes them. Default:
    * nothing happens, as on an instance without EC2 Instance Connect.
@@ -195,6 +200,7 @@ export const defaults = {
   },
   keyPushes: { lifetimeMs: 60_000 },
   commands: { visibleAfterMs: 350, deliveryMs: 100 } as CommandSettings,
+  boot: { visibleMs: 300, runningMs: 7_000, onlineMs: 20_000 } as BootSettings,
   gateway: {
     requireSignature: true,
     requireCurrentStreamUrl: true,

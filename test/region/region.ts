@@ -74,6 +74,8 @@ export interface Region {
   cutTunnel(cut: Cut, tunnelId?: string): void;
   /** Cuts the agent's leg of one session, or of all. */
   cutAgent(cut?: AgentCut, sessionId?: string): void;
+  /** The agent of a node that is not online comes online so much later, in milliseconds. */
+  connectLater(instanceId: string, ms: number): void;
   /** The next `times` OpenDataChannel, of one session or of all, are refused for their token. */
   refuseTokens(times: number, sessionId?: string): void;
   /** The network is away: every connection is reset, and new ones are refused until it is back. */
@@ -178,6 +180,11 @@ export async function startRegion(options: RegionOptions = {}): Promise<Region> 
     cut: (cut, sessionId) => gateway.cut(cut, sessionId),
     cutTunnel: (cut, tunnelId) => eice.cut(cut, tunnelId),
     cutAgent: (cut = {}, sessionId) => gateway.cutAgent(cut, sessionId),
+    connectLater(instanceId, ms) {
+      const node = state.nodes.get(instanceId);
+      if (node === undefined) throw new Error(`there is no node ${instanceId}`);
+      state.boots.connect(node, ms);
+    },
     refuseTokens: (times, sessionId) => state.sessions.refuseTokens(times, sessionId),
     goAway() {
       server.close();
@@ -190,6 +197,7 @@ export async function startRegion(options: RegionOptions = {}): Promise<Region> 
       eice.stop();
       state.pushes.stop();
       state.commands.stop();
+      state.boots.stop();
       const closed = new Promise((resolve) => server.close(resolve));
       for (const socket of sockets) socket.destroy();
       await closed;

@@ -2,6 +2,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { Clock } from '../../src/clock.ts';
 import { Arns } from './arn.ts';
+import { Boots } from './boots.ts';
 import { CommandDocuments } from './commands/command-documents.ts';
 import { Commands } from './commands/commands.ts';
 import { Documents } from './documents.ts';
@@ -16,6 +17,7 @@ export interface ManagedNode extends Required<NodeOptions> {
   /** Changeable while the region runs: an agent that went away, or came back. */
   online: boolean;
   state: InstanceState;
+  launchedAt: number;
 }
 
 /** Whether the node's agent can be reached. */
@@ -40,6 +42,7 @@ export interface RegionState {
   endpoints: Map<string, Endpoint>;
   sessions: SessionTable;
   pushes: KeyPushes;
+  boots: Boots;
   /** What callers' addresses are taken for; undefined: their connection's. */
   sourceIp: string | undefined;
   /** The URL at which a session's data channel is opened now. */
@@ -69,7 +72,10 @@ export function createState(options: RegionOptions, clock: Clock, serviceTime: (
     commandDocuments: new CommandDocuments(options.commandDocuments ?? {}),
     commands: new Commands(clock, { ...defaults.commands, ...options.commands }),
     nodes: new Map(
-      (options.nodes ?? []).map((node, at) => [node.instanceId, completeNode(node, at, { account, region })]),
+      (options.nodes ?? []).map((node, at) => [
+        node.instanceId,
+        completeNode(node, at, { account, region, now: serviceTime() }),
+      ]),
     ),
     endpoints: new Map(
       (options.endpoints ?? []).map((endpoint) => [
@@ -79,6 +85,7 @@ export function createState(options: RegionOptions, clock: Clock, serviceTime: (
     ),
     sessions: new SessionTable(clock, serviceTime, { ...defaults.sessions, ...options.sessions }),
     pushes: new KeyPushes(clock, options.keyPushes),
+    boots: new Boots(clock),
     sourceIp: options.sourceIp,
     streamUrl: () => '',
     onSession: () => {},
@@ -90,7 +97,13 @@ export function originOf(state: RegionState, { socket }: IncomingMessage): Origi
   return { sourceIp: state.sourceIp ?? socket.remoteAddress ?? '', secure: 'encrypted' in socket };
 }
 
-function completeNode(node: NodeOptions, at: number, of: { account: string; region: string }): ManagedNode {
+const dayMs = 86_400_000;
+
+function completeNode(
+  node: NodeOptions,
+  at: number,
+  of: { account: string; region: string; now: number },
+): ManagedNode {
   return {
     ports: {},
     hosts: {},
@@ -113,6 +126,8 @@ function completeNode(node: NodeOptions, at: number, of: { account: string; regi
     availabilityZone: `${of.region}a`,
     tags: {},
     account: of.account,
+    launchedAt: of.now - dayMs,
+    boot: defaults.boot,
     faults: undefined,
     awayMessages: undefined,
     agent: {},

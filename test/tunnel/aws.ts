@@ -38,6 +38,12 @@ export class FakeEc2 implements Ec2Api {
     throw new Error('not asked for');
   }
 
+  async startInstance(): Promise<void> {
+    this.calls.push('StartInstances');
+    if (this.instance instanceof Error) throw this.instance;
+    this.instance.state = 'pending';
+  }
+
   close(): void {}
 }
 
@@ -64,6 +70,7 @@ export function instance(id: string, about: Partial<Instance> = {}): Instance {
     subnetId: 'subnet-1',
     ipv4: '10.0.1.23',
     ipv6: undefined,
+    launchedAt: Date.UTC(2025, 11, 24),
     ...about,
   };
 }

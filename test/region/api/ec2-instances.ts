@@ -14,7 +14,7 @@ interface Input {
   NextToken?: string;
 }
 
-const stateCodes: Record<InstanceState, number> = {
+export const stateCodes: Record<InstanceState, number> = {
   pending: 0,
   running: 16,
   'shutting-down': 32,
@@ -65,18 +65,20 @@ export function describeInstances(state: RegionState): Operation {
           'The parameter instancesSet cannot be used with the parameter maxResults',
         );
       }
-      const own = [...state.nodes.values()].filter(
-        (node) => node.instanceId.startsWith('i-') && node.account === principal.account,
+      const found = selectInstances(state, principal.account, ids).filter((node) =>
+        filters.every((filter) => passes(node, filter)),
       );
-      const found = select(own, ids).filter((node) => filters.every((filter) => passes(node, filter)));
       const { items, nextToken } = page(found, MaxResults ?? 1000, NextToken, filters);
-      return { reservationSet: items.map((node) => reservation(node, state)), nextToken };
+      return { reservationSet: items.map((node) => reservation(node)), nextToken };
     },
   };
 }
 
-/** Throws for ids that do not exist: the whole call fails. */
-function select(nodes: ManagedNode[], ids: string[] | undefined): ManagedNode[] {
+/** Of an account, all or those with the ids. Throws for ids that do not exist: the whole call fails. */
+export function selectInstances(state: RegionState, account: string, ids: string[] | undefined): ManagedNode[] {
+  const nodes = [...state.nodes.values()].filter(
+    (node) => node.instanceId.startsWith('i-') && node.account === account,
+  );
   if (ids === undefined) return nodes;
   const malformed = ids.find((id) => !/^i-([0-9a-f]{8}|[0-9a-f]{17})$/.test(id));
   if (malformed !== undefined) throw new ServiceError('InvalidInstanceID.Malformed', `Invalid id: "${malformed}"`);
@@ -100,7 +102,7 @@ function platform(node: ManagedNode): string | undefined {
   return node.platformType === 'Windows' ? 'windows' : undefined;
 }
 
-function reservation(node: ManagedNode, state: RegionState): object {
+function reservation(node: ManagedNode): object {
   const suffix = node.instanceId.slice('i-'.length);
   const there = node.state !== 'terminated';
   const network = {
@@ -121,7 +123,7 @@ function reservation(node: ManagedNode, state: RegionState): object {
         dnsName: '',
         amiLaunchIndex: 0,
         instanceType: 't3.micro',
-        launchTime: new Date(state.startedAt).toISOString(),
+        launchTime: new Date(node.launchedAt).toISOString(),
         placement: { availabilityZone: node.availabilityZone, groupName: '', tenancy: 'default' },
         platform: platform(node),
         platformDetails: node.platformType === 'Windows' ? 'Windows' : 'Linux/UNIX',

@@ -4,9 +4,11 @@ import {
   type DescribeInstancesCommandInput,
   EC2Client,
   paginateDescribeInstances,
+  StartInstancesCommand,
   StopInstancesCommand,
 } from '@aws-sdk/client-ec2';
 import t, { type Test } from 'tap';
+import { ManualClock } from '../../manual-clock.ts';
 import { clientConfig, instanceId, startStand } from '../fixture.ts';
 import type { RegionOptions } from '../options.ts';
 
@@ -151,4 +153,41 @@ t.test('credentials that are no good are refused in EC2’s words', async (t) =>
   await t.rejects(ids({}, wrong), { name: 'AuthFailure', $metadata: { httpStatusCode: 401 } });
   region.identities.find('AKID')!.expiresAt = 0;
   await t.rejects(ids({}), { name: 'RequestExpired' });
+});
+
+t.test('StartInstances starts what is stopped: pending, running, and at last connected', async (t) => {
+  const clock = new ManualClock(Date.now());
+  const { ec2, region } = await open(t, { clock });
+  const start = async (...InstanceIds: string[]) => await ec2.send(new StartInstancesCommand({ InstanceIds }));
+  const describe = async () => {
+    const { Reservations } = await ec2.send(new DescribeInstancesCommand({ InstanceIds: [otherId] }));
+    return Reservations![0]!.Instances![0]!;
+  };
+  const before = (await describe()).LaunchTime!;
+  t.match((await start(otherId, instanceId)).StartingInstances, [
+    { InstanceId: instanceId, CurrentState: { Name: 'running' }, PreviousState: { Name: 'running' } },
+    { InstanceId: otherId, CurrentState: { Code: 0, Name: 'pending' }, PreviousState: { Code: 80, Name: 'stopped' } },
+  ]);
+  t.equal((await describe()).State!.Name, 'stopped', 'it is not seen at once');
+  await clock.advance(300);
+  t.equal((await describe()).State!.Name, 'pending');
+  t.ok((await describe()).LaunchTime! > before);
+  await clock.advance(7_000);
+  t.equal((await describe()).State!.Name, 'running');
+  t.notOk(region.nodes.get(otherId)!.online, 'its agent is not there yet');
+  await clock.advance(13_000);
+  t.ok(region.nodes.get(otherId)!.online);
+});
+
+t.test('StartInstances refuses what cannot be started, and whom it is not allowed', async (t) => {
+  const { ec2, client, region } = await open(t, {
+    denials: [{ action: 'ec2:StartInstances', resource: `*/${instanceId}` }],
+  });
+  const start = (id: string, by = ec2) => by.send(new StartInstancesCommand({ InstanceIds: [id] }));
+  await t.rejects(start(instanceId), { name: 'UnauthorizedOperation' });
+  await t.rejects(start(otherId, client('OTHER')), { name: 'InvalidInstanceID.NotFound' });
+  for (const state of ['stopping', 'shutting-down', 'terminated'] as const) {
+    region.nodes.get(otherId)!.state = state;
+    await t.rejects(start(otherId), { name: 'IncorrectInstanceState' }, state);
+  }
 });

@@ -3,6 +3,7 @@ import type { RegionState } from '../state.ts';
 import { getConsoleOutput } from './ec2-console.ts';
 import { describeInstanceConnectEndpoints } from './ec2-endpoints.ts';
 import { describeInstances } from './ec2-instances.ts';
+import { startInstances } from './ec2-start.ts';
 import { type QueryDialect, queryWire } from './query-wire.ts';
 import type { Service } from './service.ts';
 
@@ -42,6 +43,7 @@ export function ec2Service(state: RegionState): Service {
     operations: {
       GetConsoleOutput: getConsoleOutput(state),
       DescribeInstances: describeInstances(state),
+      StartInstances: startInstances(state),
       DescribeInstanceConnectEndpoints: describeInstanceConnectEndpoints(state),
     },
   };
