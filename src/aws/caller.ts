@@ -1,6 +1,6 @@
 // Which callers share their AWS settings: those whose surroundings lead to the same answers. Pure but for a few stats.
 import { createHash } from 'node:crypto';
-import { statSync } from 'node:fs';
+import { readdirSync, statSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { isAbsolute, join, resolve } from 'node:path';
 
@@ -54,6 +54,24 @@ export function sharedFilesStamp({ env, cwd }: CallerSurroundings): string {
     env.AWS_CA_BUNDLE,
   ];
   return files.map((file) => (file ? stamp(resolve(cwd, file)) : '-')).join(' ');
+}
+
+/** Changes whenever somebody logs in: `aws sso login`, `aws login`. */
+export function loginFilesStamp({ env }: CallerSurroundings): string {
+  const home = env.HOME ?? env.USERPROFILE ?? homeOfUser();
+  if (!home) return '';
+  return [join('sso', 'cache'), join('login', 'cache')]
+    .map((name) => join(home, '.aws', name))
+    .flatMap((folder) => namesIn(folder).map((name) => `${name} ${stamp(join(folder, name))}`))
+    .join(' ');
+}
+
+function namesIn(folder: string): string[] {
+  try {
+    return readdirSync(folder).sort();
+  } catch {
+    return [];
+  }
 }
 
 /** As the SDK finds it without HOME. */

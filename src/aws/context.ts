@@ -20,8 +20,7 @@ import { resolveAws } from './resolve.ts';
 import { upgradeSigner } from './sign.ts';
 import type { Credentials, SsmApi, UpgradeSigner } from './ssm-api.ts';
 import { ssmCall, ssmEndpoint } from './ssm-call.ts';
-import { ssmClient } from './ssm-client.ts';
-import type { StartQueue } from './start-queue.ts';
+import { type CallQueues, ssmClient } from './ssm-client.ts';
 
 export interface AwsOptions {
   /** Wins over the environment; may be in lower case (profile.ts). */
@@ -71,8 +70,8 @@ export interface ContextOptions {
   log: Log;
   /** Gets fresh credentials from where the first came. @throws AwsError */
   refresh(): Promise<Credentials>;
-  /** The line for StartSession, if others wait with us. */
-  startQueue?: StartQueue;
+  /** Where others wait with us. */
+  queues?: CallQueues;
   /** For how long after its use the way to a gateway is kept ready for the next tunnel; default 0: not at all. */
   keepReadyMs?: number;
 }
@@ -86,7 +85,7 @@ export async function openAws({ profile, region, clock, log }: AwsOptions): Prom
 /** From settings that are known. Nothing of this process's own AWS settings gets into it. @throws ConfigError `bad-ca-bundle` */
 export async function contextOf(resolution: Resolution, options: ContextOptions): Promise<AwsContext> {
   const { region, profile, credentialSource } = resolution;
-  const { id, clock, log, startQueue, keepReadyMs = 0 } = options;
+  const { id, clock, log, queues, keepReadyMs = 0 } = options;
   const ready = { clock, keepMs: keepReadyMs };
   const network = makeNetwork(resolution.proxy, await readAuthorities(resolution), ready);
   const credentials = credentialProvider(resolution.credentials, options.refresh);
@@ -138,7 +137,7 @@ export async function contextOf(resolution: Resolution, options: ContextOptions)
     id,
     profile,
     region,
-    ssm: ssmClient({ client, region, call, startQueue }),
+    ssm: ssmClient({ client, region, call, queues, forgetConnections: network.forgetIdle }),
     signer: upgradeSigner({ region, credentials: currentCredentials, awsTime }),
     commands: new LazyCommands({ client, region, call, clock }),
     pusher: (instanceId) => (instanceId.startsWith('i-') ? instanceConnect.pusher(instanceId) : undefined),

@@ -4,16 +4,20 @@ import type { Clock } from '../clock.ts';
 import { KeyholeError, ProtocolError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { accountOf } from './account.ts';
+import { resumeQueue, startQueue } from './call-queue.ts';
 import {
   type CallerSurroundings,
+  loginFilesStamp,
   sharedFilesStamp,
   surroundingsKey,
   type WantedSettings,
   wholeSurroundingsKey,
 } from './caller.ts';
 import { type AwsContext, contextOf } from './context.ts';
+import { Renewal } from './renewal.ts';
 import { parseResolution, type Resolution } from './resolution.ts';
-import { StartQueue } from './start-queue.ts';
+import type { Credentials } from './ssm-api.ts';
+import type { CallQueues } from './ssm-client.ts';
 
 export interface ContextsOptions {
   clock: Clock;
@@ -48,7 +52,7 @@ export class AwsContexts {
   readonly #options: ContextsOptions;
   readonly #entries = new Map<string, Entry>();
   readonly #asking = new Map<string, Promise<Entry>>();
-  readonly #queues = new Map<string, StartQueue>();
+  readonly #queues = new Map<string, CallQueues>();
 
   constructor(options: ContextsOptions) {
     this.#options = options;
@@ -116,13 +120,19 @@ export class AwsContexts {
     const { clock, log, keepReadyMs = 0 } = this.#options;
     // What a program of the user's said holds only for who would have asked it the same.
     const id = resolution.asksProgram ? whole : shared;
+    const renewal = new Renewal({
+      clock,
+      ask: async () => parseResolution(await this.#options.resolve(caller, wanted)).credentials,
+      newer: () => this.#newerThan(resolution.credentials, id),
+      stamp: () => `${sharedFilesStamp(caller)} ${loginFilesStamp(caller)}`,
+    });
     const context = await contextOf(resolution, {
       id,
       clock,
       log,
       keepReadyMs,
-      startQueue: this.#queue(resolution),
-      refresh: async () => parseResolution(await this.#options.resolve(caller, wanted)).credentials,
+      queues: this.#queuesOf(resolution),
+      refresh: () => renewal.renew(),
     });
     const entry: Entry = { context, stamp, resolution, usedAt: clock.now() };
     // A context that is replaced stays with the tunnels that have it: they end their sessions with it.
@@ -133,14 +143,23 @@ export class AwsContexts {
     return entry;
   }
 
-  /** The quota belongs to account and region. */
-  #queue({ credentials, region }: Resolution): StartQueue {
+  /** What the same settings were found to be since: perhaps the user has answered a question of theirs. */
+  #newerThan(first: Credentials, id: string): Credentials | undefined {
+    const credentials = this.#entries.get(id)?.resolution.credentials;
+    if (credentials === undefined || credentials === first) return undefined;
+    const lifeMs = (credentials.expiration?.getTime() ?? Number.POSITIVE_INFINITY) - this.#options.clock.wallTime();
+    return lifeMs < minCredentialLifeMs ? undefined : credentials;
+  }
+
+  /** Quotas belong to account and region. */
+  #queuesOf({ credentials, region }: Resolution): CallQueues {
     const name = `${accountOf(credentials.accessKeyId)} ${region}`;
     const known = this.#queues.get(name);
     if (known !== undefined) return known;
-    const queue = new StartQueue(this.#options.clock, this.#options.startSessionsPerSecond);
-    this.#queues.set(name, queue);
-    return queue;
+    const { clock, startSessionsPerSecond } = this.#options;
+    const queues = { start: startQueue(clock, startSessionsPerSecond), resume: resumeQueue(clock) };
+    this.#queues.set(name, queues);
+    return queues;
   }
 
   #forgetOld(): void {

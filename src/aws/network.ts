@@ -18,6 +18,8 @@ export interface Network {
   agentFor(url: URL): NodeAgent;
   /** A connection to there will be wanted in a moment; nothing is done where a proxy is in between. */
   prepare(url: URL): void;
+  /** Closes the connections that are kept for later. */
+  forgetIdle(): void;
   close(): void;
 }
 
@@ -46,6 +48,11 @@ export function makeNetwork(
     },
     prepare(url) {
       if (!isPlain(url) && isDirect(url.hostname, portOf(url))) direct.prepare(hostOf(url), portOf(url));
+    },
+    forgetIdle() {
+      direct.forgetReady();
+      const idle = [http, direct, proxied].flatMap((agent) => Object.values(agent?.freeSockets ?? {}).flat());
+      for (const socket of idle) socket?.destroy();
     },
     close() {
       for (const agent of [http, direct, proxied]) agent?.destroy();

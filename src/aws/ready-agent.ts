@@ -57,6 +57,11 @@ export class ReadyAgent extends Agent {
     if (this.#keepMs > 0) this.#want(host, port);
   }
 
+  /** Those that are open may lead nowhere: the next use of a host opens its own. */
+  forgetReady(): void {
+    for (const wanted of this.#hosts.values()) this.#drop(wanted);
+  }
+
   /** Every new connection of an https request comes by here (documented at http.Agent). */
   override createConnection(
     options: ClientRequestArgs,

@@ -21,9 +21,12 @@ export interface SessionHandle {
 export interface SsmApi {
   readonly region: string;
   startSession(request: StartSessionRequest, signal?: AbortSignal): Promise<SessionHandle>;
+  /** Asks once: whoever resumes has a patience of his own. */
   resumeSession(sessionId: string, signal?: AbortSignal): Promise<SessionHandle>;
   terminateSession(sessionId: string, signal?: AbortSignal): Promise<void>;
   getConnectionStatus(target: string, signal?: AbortSignal): Promise<'connected' | 'notconnected'>;
+  /** The network may be another one: what comes next is not sent over a connection of before. */
+  forgetConnections(): void;
   /** Where the SSM API is called; decides which StreamUrl hosts are believed (ssm/stream-url.ts). */
   endpoint(): Promise<URL>;
 }

@@ -5,8 +5,8 @@ import { getEndpointFromInstructions } from '@smithy/core/endpoints';
 import type { Clock } from '../clock.ts';
 import type { Log } from '../log.ts';
 import { adviseAwsError, type CallContext } from './advice.ts';
+import type { CallQueue } from './call-queue.ts';
 import { withRetries } from './retry.ts';
-import type { StartQueue } from './start-queue.ts';
 
 export interface SsmCallOptions {
   client: SSMClient;
@@ -17,18 +17,27 @@ export interface SsmCallOptions {
   log: Log;
 }
 
-/**
- * @param graceMs how long a call that was sent is still waited for after the signal
- * @param queue the line that it waits in
- * @throws AwsError; the signal's reason
- */
+export interface CallManner {
+  /** How long a call that was sent is still waited for after the signal. */
+  graceMs?: number;
+  /** The line that it waits in. */
+  queue?: CallQueue | undefined;
+  /** Codes at which credentials are renewed, once. */
+  curedByCredentials?: RegExp;
+  /** It is not repeated here: whoever calls has a patience of his own. */
+  once?: boolean;
+}
+
+/** @throws AwsError; the signal's reason */
 export type SsmCall = <T>(
   context: Pick<CallContext, 'operation' | 'target' | 'document'>,
   send: (abortSignal: AbortSignal) => Promise<T>,
   signal: AbortSignal | undefined,
-  graceMs?: number,
-  queue?: StartQueue,
+  manner?: CallManner,
 ) => Promise<T>;
+
+/** By AWS's clock although not by ours, or renewed by another process since. */
+const expired = /^credentials-expired$/;
 
 /** Where the API is called, by the client's settings and AWS's rules. */
 export async function ssmEndpoint(client: SSMClient): Promise<URL> {
@@ -36,7 +45,16 @@ export async function ssmEndpoint(client: SSMClient): Promise<URL> {
 }
 
 export function ssmCall({ client, region, profile, clock, log }: SsmCallOptions): SsmCall {
-  return async (context, send, signal, graceMs = 0, queue) => {
+  /** @throws why there are none: their source knows better than AWS what is to be done */
+  const renewCredentials = async () => {
+    try {
+      await client.config.credentials({ forceRefresh: true });
+    } catch (error) {
+      throw adviseAwsError(error, { service: 'ssm', operation: 'credentials', region, profile });
+    }
+  };
+  return async (context, send, signal, manner = {}) => {
+    const { graceMs = 0, queue, curedByCredentials = expired, once = false } = manner;
     signal?.throwIfAborted();
     const endpointHost = (await ssmEndpoint(client)).host;
     let refreshed = false;
@@ -53,18 +71,16 @@ export function ssmCall({ client, region, profile, clock, log }: SsmCallOptions)
           code: advised.code,
           ms: Math.round(clock.now() - startedAt),
         });
-        if (advised.code === 'credentials-expired' && !refreshed) {
-          // Expired by AWS's clock although not by ours, or renewed by another process since.
-          refreshed = true;
-          await client.config.credentials({ forceRefresh: true }).catch(() => {});
-          return attempt();
-        }
-        throw advised;
+        if (refreshed || !curedByCredentials.test(advised.code)) throw advised;
+        refreshed = true;
+        await renewCredentials();
+        return attempt();
       } finally {
         cut.cancel();
       }
     };
-    return withRetries(() => (queue === undefined ? attempt() : queue.run(attempt, signal)), { clock, signal });
+    const turn = () => (queue === undefined ? attempt() : queue.run(attempt, signal));
+    return once ? turn() : withRetries(turn, { clock, signal });
   };
 }
 

@@ -8,16 +8,23 @@ import {
   TerminateSessionCommand,
 } from '@aws-sdk/client-ssm';
 import { ProtocolError } from '../errors.ts';
+import type { CallQueue } from './call-queue.ts';
 import type { SessionHandle, SsmApi } from './ssm-api.ts';
 import { type SsmCall, ssmEndpoint } from './ssm-call.ts';
-import type { StartQueue } from './start-queue.ts';
 
 export interface SsmClientOptions {
   client: SSMClient;
   region: string;
   call: SsmCall;
-  /** The line that StartSession waits in. */
-  startQueue?: StartQueue | undefined;
+  /** Closes connections that are kept for later. */
+  forgetConnections(): void;
+  queues?: CallQueues | undefined;
+}
+
+/** The lines that calls with a small quota wait in. */
+export interface CallQueues {
+  start: CallQueue;
+  resume: CallQueue;
 }
 
 /**
@@ -25,10 +32,13 @@ export interface SsmClientOptions {
  * Below the 3 s within which keyhole has to be gone after a signal.
  */
 const startSessionGraceMs = 2_000;
+/** To resume a session was allowed when it was started: other credentials may be what is wrong. */
+const curedByCredentials = /^(?:credentials-(?:expired|invalid)|access-denied.*)$/;
 
-export function ssmClient({ client, region, call, startQueue }: SsmClientOptions): SsmApi {
+export function ssmClient({ client, region, call, queues, forgetConnections }: SsmClientOptions): SsmApi {
   return {
     region,
+    forgetConnections,
     endpoint: () => ssmEndpoint(client),
 
     async startSession({ target, documentName, parameters, reason }, signal) {
@@ -39,13 +49,10 @@ export function ssmClient({ client, region, call, startQueue }: SsmClientOptions
         ...(reason !== undefined && { Reason: reason }),
       });
       const context = { operation: 'StartSession', target, document: documentName };
-      const answer = await call(
-        context,
-        (abortSignal) => client.send(command, { abortSignal }),
-        signal,
-        startSessionGraceMs,
-        startQueue,
-      );
+      const answer = await call(context, (abortSignal) => client.send(command, { abortSignal }), signal, {
+        graceMs: startSessionGraceMs,
+        queue: queues?.start,
+      });
       return sessionHandle(answer, context.operation);
     },
 
@@ -55,6 +62,7 @@ export function ssmClient({ client, region, call, startQueue }: SsmClientOptions
         { operation: 'ResumeSession' },
         (abortSignal) => client.send(command, { abortSignal }),
         signal,
+        { queue: queues?.resume, curedByCredentials, once: true },
       );
       return sessionHandle({ SessionId: sessionId, ...answer }, 'ResumeSession');
     },

@@ -4,6 +4,7 @@ import { systemClock } from '../clock.ts';
 import { EarlyInput } from '../early-input.ts';
 import type { Route } from '../eice/endpoint.ts';
 import { KeyholeError } from '../errors.ts';
+import { NetworkWatch } from '../network-watch.ts';
 import { type Call, readCall } from '../target/call.ts';
 import { InstanceNames } from '../target/names.ts';
 import { openOnArrival } from '../tunnel/arrival.ts';
@@ -44,7 +45,8 @@ export async function proxyDirectly(
     log('info', 'tunnel-open', { host: host.name, port });
     const isOrphan = () => process.ppid !== parentPid;
     await relay({ stdin: early.release(), stdout: process.stdout, transport, clock, signal: stopped, isOrphan });
-    log('info', 'tunnel-closed', { host: host.name, port, ...transport.stats() });
+    const { interrupted: _, ...stats } = transport.stats();
+    log('info', 'tunnel-closed', { host: host.name, port, ...stats });
   } catch (error) {
     log('error', 'proxy-failed', { host: host.name, port, ...describe(error) });
     throw error;
@@ -65,6 +67,7 @@ async function open(
     const signal = AbortSignal.any([options.signal, deadline.signal]);
     const target = await new InstanceNames(clock).idOf(call, aws, signal);
     const choice = new TunnelChoice<Route>(clock, log);
+    const networkWatch = new NetworkWatch(clock);
     return await openOnArrival({
       target,
       aws,
@@ -73,7 +76,7 @@ async function open(
       log,
       signal,
       open: async () => {
-        const transport = await openTunnel({ ...options, settings, target, port, aws, choice, signal });
+        const transport = await openTunnel({ ...options, settings, target, port, aws, choice, networkWatch, signal });
         const timeoutMs = settings.firstByteTimeoutMs;
         await awaitFirstByte(transport, { host: host.name, port, timeoutMs, clock, signal });
         return transport;

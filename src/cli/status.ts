@@ -45,6 +45,9 @@ function describe(status: DaemonStatus | undefined, rates: Rates | undefined): s
     ...(tunnels.length === 0 ? ['no tunnels'] : table(tunnelRows(tunnels, rates))),
   ];
   if (forwards.length > 0) lines.push('', ...table(forwardRows(forwards, rates)));
+  const cut = tunnels.filter(({ state }) => state === 'resuming');
+  if (cut.length > 0) lines.push('', 'connections that were cut and are being taken up again:');
+  for (const { host, interrupted } of cut) lines.push(...interruption(host, interrupted));
   const failed = pushes.filter((push) => push.state === 'failed' && !pushes.some((other) => isLater(other, push)));
   if (failed.length > 0) lines.push('', 'keys that could not be pushed:');
   for (const { target, user, message, at } of failed) {
@@ -53,6 +56,15 @@ function describe(status: DaemonStatus | undefined, rates: Rates | undefined): s
   if (leftSessions.length > 0) lines.push('', 'sessions of a killed daemon that could not be ended:');
   for (const { sessionId, target, region } of leftSessions) lines.push(`  ${sessionId} to ${target} in ${region}`);
   return lines.join('\n');
+}
+
+function interruption(host: string, interrupted: DaemonStatus['tunnels'][number]['interrupted']): string[] {
+  if (interrupted === undefined) return [];
+  const { since, message, hint } = interrupted;
+  return [
+    `  ${host}, for ${age(since)}${message === undefined ? '' : `: ${message}`}`,
+    ...(hint === undefined ? [] : [`    hint: ${hint}`]),
+  ];
 }
 
 type Push = DaemonStatus['pushes'][number];

@@ -140,11 +140,12 @@ export class Forward {
 
   async #prepare(log: Log, signal: AbortSignal): Promise<ForwardingParts> {
     const { settings, host } = this.#read();
-    const { names, choice, payloadMemory, ledger, clock } = this.#parts;
+    const { names, choice, payloadMemory, networkWatch, ledger, clock, recordFailure } = this.#parts;
     const aws = await this.#aws(host);
     const target = await names.idOf({ host, settings }, aws, signal);
-    const notes = notesFor(ledger, { caller: this.request.caller, aws, host, target });
-    return { target, aws, settings, choice, payloadMemory, notes, clock, log };
+    const stuck = (failure: KeyholeError) => void recordFailure({ host: this.request.host, port: '-' }, failure);
+    const notes = { ...notesFor(ledger, { caller: this.request.caller, aws, host, target }), stuck };
+    return { target, aws, settings, choice, payloadMemory, networkWatch, notes, clock, log };
   }
 }
 

@@ -1,7 +1,9 @@
 // The control socket's listening end: made so that there is never a moment without a socket, and one daemon per user.
 // Two that start at once both rename theirs into place; the one whose socket is not there any more sees it and drains.
 // A socket that systemd listens on (activation.ts) stays where it is when the daemon goes: the next connection starts another.
+import { type FSWatcher, watch } from 'node:fs';
 import { connect, createServer, type Server, type Socket } from 'node:net';
+import { dirname } from 'node:path';
 import { type FileId, fileId, listenPrivately, removeSocket } from '../agent/socket-file.ts';
 import type { Clock, Timer } from '../clock.ts';
 import { KeyholeError } from '../errors.ts';
@@ -18,8 +20,8 @@ export interface ControlListenerOptions {
   onChecked?(): void;
 }
 
-/** How often the socket's place is looked at. */
-const checkMs = 1_000;
+/** How often the socket's place is looked at although nothing was told of its folder (a network file system tells nothing). */
+const checkMs = 30_000;
 /** More than anybody's shells and editors need; what is beyond is closed at once, and tried again by the helper. */
 const maxConnections = 4_096;
 
@@ -28,6 +30,7 @@ export class ControlListener {
   readonly #server: Server;
   #file: FileId | undefined;
   #timer: Timer | undefined;
+  #changes: FSWatcher | undefined;
 
   private constructor(options: ControlListenerOptions) {
     this.#options = options;
@@ -49,7 +52,7 @@ export class ControlListener {
    * process stays for a while: until it ends systemd would let connections wait.
    */
   close({ staying = true }: { staying?: boolean } = {}): void {
-    this.#timer?.cancel();
+    this.#stopWatching();
     const isLeft = this.#options.inherited !== undefined && !staying;
     if (this.#file !== undefined && !isLeft) removeSocket(this.#options.path, this.#file);
     this.#server.close();
@@ -70,11 +73,36 @@ export class ControlListener {
   }
 
   #watch(): void {
+    try {
+      this.#changes = watch(dirname(this.#options.path), { persistent: false }, () => this.#check());
+      this.#changes.on('error', () => this.#changes?.close());
+    } catch {
+      // No watches are left (inotify's limit): the timer has to do.
+    }
+    this.#wait();
+  }
+
+  #wait(): void {
     this.#timer = this.#options.clock.after(checkMs, () => {
-      if (fileId(this.#options.path) !== this.#file) return this.#options.onReplaced();
-      this.#watch();
-      this.#options.onChecked?.();
+      this.#wait();
+      this.#check();
     });
+  }
+
+  #check(): void {
+    if (this.#timer === undefined) return; // told after the end
+    if (fileId(this.#options.path) === this.#file) {
+      this.#options.onChecked?.();
+      return;
+    }
+    this.#stopWatching();
+    this.#options.onReplaced();
+  }
+
+  #stopWatching(): void {
+    this.#timer?.cancel();
+    this.#timer = undefined;
+    this.#changes?.close();
   }
 }
 

@@ -9,7 +9,8 @@ import type { KeyholeError } from '../errors.ts';
 import type { HostKeys } from '../hostkeys/host-keys.ts';
 import type { KeyPush } from '../keypush/key-push.ts';
 import type { Log } from '../log.ts';
-import type { PayloadMemory } from '../ssm/transport.ts';
+import type { NetworkWatch } from '../network-watch.ts';
+import type { PayloadMemory } from '../ssm/transport-options.ts';
 import type { InstanceNames } from '../target/names.ts';
 import type { TunnelChoice } from '../tunnel/choice.ts';
 import type { AgentSockets } from './agent-sockets.ts';
@@ -27,6 +28,7 @@ export interface DaemonParts {
   names: InstanceNames;
   choice: TunnelChoice<Route>;
   payloadMemory: PayloadMemory;
+  networkWatch: NetworkWatch;
   ledger: SessionLedger;
   /** Asks a child in the caller's surroundings for its AWS settings. @throws KeyholeError */
   resolveAws(caller: CallerSurroundings, wanted: WantedSettings): Promise<Record<string, unknown>>;

@@ -7,6 +7,7 @@ import { recordFailure } from '../failure-record.ts';
 import { HostKeys } from '../hostkeys/host-keys.ts';
 import { KeyPush } from '../keypush/key-push.ts';
 import type { Log } from '../log.ts';
+import { NetworkWatch } from '../network-watch.ts';
 import { askOwnProcess } from '../own-process.ts';
 import type { Paths } from '../paths.ts';
 import { ensurePrivateFolder } from '../private-folder.ts';
@@ -66,6 +67,9 @@ async function run(
     resolve: resolveAws,
     onOpened: (context) => void left.endOf(context),
   });
+  const networkWatch = new NetworkWatch(clock);
+  // After a stop, as by a debugger or a frozen container.
+  process.on('SIGCONT', () => networkWatch.glance());
   const keyring = new Keyring({ clock, lifetimeMs: settings.keyLifetimeMs });
   const keyPush = new KeyPush(clock, log);
   const hostKeys = new HostKeys(clock, log, paths.knownHostsFile);
@@ -88,6 +92,7 @@ async function run(
       ledger,
       names: new InstanceNames(clock),
       choice: new TunnelChoice(clock, log),
+      networkWatch,
       payloadMemory: payloadMemory(paths.payloadMemoryFile, clock.wallTime),
       resolveAws,
       recordFailure: (where, error) => recordFailure(paths.stateDir, where, error),

@@ -28,7 +28,7 @@ export interface TunnelStatus extends TransportStats {
   host: string;
   port: string;
   user: string | undefined;
-  state: TunnelState;
+  state: ShownState;
   transport: 'ssm' | 'eice' | undefined;
   /** Wall time, ms since 1970. */
   since: number;
@@ -39,6 +39,9 @@ export interface TunnelStatus extends TransportStats {
 
 /** `ready`: the caller has been told, and its socket carries frames no more. */
 type TunnelState = 'opening' | 'ready' | 'open' | 'closing';
+
+/** `resuming`: open, with its path cut and being taken up again. */
+type ShownState = TunnelState | 'resuming';
 
 /** ssh takes the socket over as soon as the helper has gone: at once, or never. */
 const handoverTimeoutMs = 30_000;
@@ -67,7 +70,7 @@ export class Tunnel {
       host: this.#request.host,
       port: this.#request.port,
       user: this.#request.user,
-      state: this.#state,
+      state: this.#state !== 'closing' && stats?.interrupted !== undefined ? 'resuming' : this.#state,
       transport: this.#transport?.kind,
       since: this.#since,
       clientPid: this.#request.caller.parentPid,
@@ -77,6 +80,7 @@ export class Tunnel {
       roundTripMs: stats?.roundTripMs,
       resumes: stats?.resumes ?? 0,
       ...(stats?.expiresAt !== undefined && { expiresAt: stats.expiresAt }),
+      ...(stats?.interrupted !== undefined && { interrupted: stats.interrupted }),
     };
   }
 
@@ -88,7 +92,8 @@ export class Tunnel {
       const transport = await this.#open(link, stop);
       const socket = await this.#handOver(link, transport, stop);
       await this.#relay(socket, transport, stop);
-      this.#log('info', 'tunnel closed', { ...transport.stats() });
+      const { interrupted: _, ...stats } = transport.stats();
+      this.#log('info', 'tunnel closed', stats);
     } catch (error) {
       this.#fail(link, error);
     } finally {
@@ -109,7 +114,10 @@ export class Tunnel {
     try {
       const aws = await within(signal, this.#resolveAws(link, host));
       const target = await names.idOf(call, aws, signal);
-      const notes = notesFor(this.#parts.ledger, { caller: this.#request.caller, aws, host, target });
+      const notes = {
+        ...notesFor(this.#parts.ledger, { caller: this.#request.caller, aws, host, target }),
+        stuck: (failure: KeyholeError) => this.#parts.recordFailure(this.#request, failure),
+      };
       let prepared: Promise<unknown> = Promise.resolve();
       const transport = await openOnArrival({
         target,
@@ -142,8 +150,9 @@ export class Tunnel {
     { settings, host, port }: Call,
     parts: Pick<TunnelOptions, 'target' | 'aws' | 'notes' | 'signal'>,
   ): Promise<Transport> {
-    const { clock, choice, payloadMemory } = this.#parts;
-    const transport = await openTunnel({ ...parts, port, settings, choice, payloadMemory, clock, log: this.#log });
+    const { clock, choice, payloadMemory, networkWatch } = this.#parts;
+    const shared = { choice, payloadMemory, networkWatch, clock };
+    const transport = await openTunnel({ ...parts, ...shared, port, settings, log: this.#log });
     // Whoever uses it is told of an error when it happens; between two users nobody would be, and that ends a process.
     transport.on('error', () => {});
     this.#transport = transport;

@@ -11,8 +11,9 @@ import { findRoute } from '../eice/route.ts';
 import { AwsError, KeyholeError } from '../errors.ts';
 import { knownHostsName } from '../hostkeys/known-hosts.ts';
 import type { Log } from '../log.ts';
+import { NetworkWatch } from '../network-watch.ts';
 import { printable } from '../printable.ts';
-import type { PayloadMemory } from '../ssm/transport.ts';
+import type { PayloadMemory } from '../ssm/transport-options.ts';
 import type { Call } from '../target/call.ts';
 import { InstanceNames } from '../target/names.ts';
 import { TunnelChoice } from '../tunnel/choice.ts';
@@ -89,7 +90,9 @@ async function knock(target: string, options: NodeOptions): Promise<{ kind: 'ssm
   const { port, settings, host } = call;
   const signal = AbortSignal.any([options.signal, AbortSignal.timeout(settings.deadlineMs)]);
   const choice = new TunnelChoice<Route>(clock, log);
-  const transport = await openTunnel({ target, port, aws, settings, choice, payloadMemory, clock, log, signal });
+  const networkWatch = new NetworkWatch(clock);
+  const parts = { aws, settings, choice, payloadMemory, networkWatch, clock, log };
+  const transport = await openTunnel({ ...parts, target, port, signal });
   transport.on('error', () => {}); // what matters has been heard by then
   await awaitFirstByte(transport, { host: host.name, port, timeoutMs: settings.firstByteTimeoutMs, clock, signal });
   let banner = '';

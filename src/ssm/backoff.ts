@@ -1,7 +1,7 @@
 // How long to wait before a cut session is tried to be taken up again (protocol.md section 7). Pure but for its dice.
 
-/** The reference starts with 100 to 199 ms and gives up after seconds, silently; AWS allows 6 ResumeSession per second. */
-const firstPauseMs = 200;
+/** Pauses are between half of this and all of it: at first, and at most. The reference gives up after seconds, silently. */
+const firstPauseMs = 400;
 const longestPauseMs = 5_000;
 
 export class Backoff {
@@ -25,10 +25,15 @@ export class Backoff {
       this.#since = now;
       return 0;
     }
-    const pause = this.#pauseMs * (0.5 + this.#random());
+    const pause = this.#pauseMs * (0.5 + 0.5 * this.#random());
     if (now + pause > this.#since + this.#totalMs) return undefined;
     this.#pauseMs = Math.min(this.#pauseMs * 2, longestPauseMs);
     return pause;
+  }
+
+  /** Things may be better now: pauses are short again, and the time goes on. */
+  hurry(): void {
+    this.#pauseMs = firstPauseMs;
   }
 
   /** The trouble is over; what comes is another. */

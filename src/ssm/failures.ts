@@ -1,9 +1,28 @@
 // What can go wrong with a session, in words, and which of it is worth another try.
 import { AwsError, KeyholeError, TransportError } from '../errors.ts';
+import { showDuration } from '../settings.ts';
 
 export function isWorthRetrying(error: KeyholeError): boolean {
   if (error instanceof TransportError || error instanceof AwsError) return error.retryable;
   return false;
+}
+
+/** Nobody can mend these, or only by another session. */
+const final =
+  /^(?:session-(?:gone|ended)|access-denied.*|credentials-invalid|request-refused|stream-url-refused|internal)$/;
+/** AWS can be asked again as soon as the user has done what the hint says. */
+const curable = /^(?:credentials-expired|sso-expired|mfa-needed|credential-process-failed|no-credentials)$/;
+/** Not worth another try while somebody waits for a first connection, but of a network that will be back. */
+const passing = /^(?:endpoint-.*|tls-failed|child-failed)$/;
+
+/** What becomes of a session that can't be resumed for this reason; credentials have been renewed before it is one. */
+export function outlookOf(error: KeyholeError): 'passes' | 'final' | 'unclear' {
+  if (final.test(error.code)) return 'final';
+  return isWorthRetrying(error) || needsUser(error) || passing.test(error.code) ? 'passes' : 'unclear';
+}
+
+export function needsUser({ code }: KeyholeError): boolean {
+  return curable.test(code);
 }
 
 export function asKeyholeError(error: unknown): KeyholeError {
@@ -47,6 +66,21 @@ export function closedLocally(): TransportError {
 export function connectionLost(code: number | undefined, reason: string): TransportError {
   const how = code === undefined ? 'was lost' : `was closed by AWS with code ${code}`;
   return new TransportError('connection-lost', `the connection to the session ${how}${reason && `: ${reason}`}`, {
+    retryable: true,
+  });
+}
+
+/** @param last what stood in the way last */
+export function notResumed(target: string, afterMs: number, last: KeyholeError | undefined): TransportError {
+  return new TransportError(
+    'connection-lost',
+    `the session with ${target} could not be resumed within ${showDuration(afterMs)}${last ? `: ${last.message}` : ''}`,
+    { ...(last?.hint !== undefined && { hint: last.hint }), cause: last },
+  );
+}
+
+export function notInTime(ms: number): TransportError {
+  return new TransportError('gateway-unreachable', `no connection to the session within ${showDuration(ms)}`, {
     retryable: true,
   });
 }

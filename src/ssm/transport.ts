@@ -4,13 +4,11 @@
 // Its life: opening → open ⇄ cut → ending → gone. Whatever happens, the session at AWS is ended before `close`.
 import { randomUUID } from 'node:crypto';
 import { Duplex } from 'node:stream';
-import type { StartSessionRequest } from '../aws/ssm-api.ts';
-import { type Clock, sleep, type Timer } from '../clock.ts';
+import type { Timer } from '../clock.ts';
 import { type KeyholeError, TransportError } from '../errors.ts';
-import type { Log } from '../log.ts';
+import type { Watching } from '../network-watch.ts';
 import { printable } from '../printable.ts';
 import type { Transport, TransportStats } from '../tunnel/transport.ts';
-import { Backoff } from './backoff.ts';
 import { type ChannelEvent, DataChannel } from './channel.ts';
 import {
   asKeyholeError,
@@ -18,7 +16,6 @@ import {
   closedSilently,
   connectionLost,
   givenUp,
-  isWorthRetrying,
   notResumable,
   readerStalled,
   tokenRefused,
@@ -28,34 +25,9 @@ import type { GatewaySocket } from './gateway.ts';
 import { understandsTerminateFlag } from './handshake.ts';
 import { overhead } from './message.ts';
 import { closedNormally, referencePayloadBytes } from './outgoing.ts';
-import { Session, type SessionOptions } from './session.ts';
-
-export interface SsmTransportOptions extends SessionOptions {
-  request: StartSessionRequest;
-  clock: Clock;
-  log: Log;
-  maxPayloadBytes: number;
-  maxMessagesPerSecond: number;
-  /** How long a cut session is tried to be resumed. */
-  resumeTimeoutMs: number;
-  payloadMemory: PayloadMemory;
-  notes?: SessionNotes;
-  /** Bytes a producer may have waiting here before it is made to wait; what is here goes in the order in which it came. */
-  backlogBytes?: number;
-}
-
-/** Told of every session that exists at AWS and of its end, so that none is forgotten when the process is killed. */
-export interface SessionNotes {
-  started(sessionId: string): void;
-  /** Only where the end was confirmed: by the agent, or by AWS's answer to TerminateSession. */
-  ended(sessionId: string): void;
-}
-
-/** What was learned about a region's gateway (outgoing.ts, payload size). */
-export interface PayloadMemory {
-  refusesLargePayloads(region: string): boolean;
-  rememberRefusal(region: string): void;
-}
+import { Redial } from './redial.ts';
+import { Session } from './session.ts';
+import type { SsmTransportOptions } from './transport-options.ts';
 
 /**
  * Bytes for a reader that doesn't take them. Above it the websocket is closed, so that the gateway pauses the agent
@@ -68,6 +40,9 @@ const drainTimeoutMs = 1_700;
 const terminateTimeoutMs = 900;
 /** A socket that lasted for so long was good: its loss is a new cut and not the same trouble. */
 const goodSocketMs = 10_000;
+/** How long AWS may be silent although something waits for its answer, and how late a sign of life may be then. */
+const suspiciousSilenceMs = 8_000;
+const signOfLifeMs = 4_000;
 /** Sockets that AWS closes without having sent anything, while the session is being opened. */
 const maxSilentCloses = 3;
 
@@ -105,13 +80,15 @@ export class SsmTransport extends Duplex implements Transport {
   #leaving: Promise<unknown> | undefined;
   /** Aborts what waits: dials, resumes, pauses. */
   readonly #giveUp = new AbortController();
-  readonly #backoff: Backoff;
+  readonly #redial: Redial;
+  readonly #watching: Watching;
+  /** Wall time since when there is no socket. */
+  #cutSince: number | undefined;
   #attachedAt: number | undefined;
   #onSettled: (() => void) | undefined;
   /** Set once end() took the way of 6.1, so that it is not gone twice. */
   #hasDrained = false;
   #end: Promise<void> | undefined;
-  #lastFailure: KeyholeError | undefined;
   #heardOnSocket = false;
   #silentCloses = 0;
   #stats: TransportStats = { bytesSent: 0, bytesReceived: 0, roundTripMs: undefined, resumes: 0 };
@@ -122,8 +99,11 @@ export class SsmTransport extends Duplex implements Transport {
     super({ allowHalfOpen: false, readableHighWaterMark: 64 * 1024, writableHighWaterMark: 64 * 1024 });
     this.#options = options;
     this.#session = session;
-    this.#backoff = new Backoff(options.resumeTimeoutMs);
-    const { clock, payloadMemory, api } = options;
+    const { clock, log, payloadMemory, api, networkWatch, notes, resumeTimeoutMs } = options;
+    const onNeedsUser = (failure: KeyholeError) => notes?.stuck?.(failure);
+    const { target } = options.request;
+    this.#redial = new Redial({ session, clock, log, target, resumeTimeoutMs, onNeedsUser });
+    this.#watching = networkWatch.add({ doubt: (why) => this.#doubt(why), hope: () => this.#redial.hurry() });
     this.#channel = new DataChannel({
       clientVersion: options.clientVersion,
       maxPayloadBytes: payloadMemory.refusesLargePayloads(api.region) ? referencePayloadBytes : options.maxPayloadBytes,
@@ -142,12 +122,14 @@ export class SsmTransport extends Duplex implements Transport {
   }
 
   stats(): TransportStats {
-    return { ...this.#stats, roundTripMs: this.#channel.roundTripMs };
+    const { code, message, hint } = this.#redial.failure ?? {};
+    const interrupted = this.#cutSince !== undefined && { since: this.#cutSince, code, message, hint };
+    return { ...this.#stats, roundTripMs: this.#channel.roundTripMs, ...(interrupted && { interrupted }) };
   }
 
   /** @internal */
   async open(signal: AbortSignal): Promise<void> {
-    const abort = () => this.destroy(givenUp(signal, this.#options.request.target, this.#lastFailure));
+    const abort = () => this.destroy(givenUp(signal, this.#options.request.target, this.#redial.failure));
     // A failure has to reach open() and nobody else while there is no reader yet.
     const ignore = () => {};
     const { promise, resolve, reject } = Promise.withResolvers<void>();
@@ -171,6 +153,7 @@ export class SsmTransport extends Duplex implements Transport {
   }
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
+    this.#options.networkWatch.glance();
     this.#stats.bytesSent += chunk.length;
     this.#channel.write(chunk);
     this.#waitingWriter = done;
@@ -206,27 +189,24 @@ export class SsmTransport extends Duplex implements Transport {
     return this.#phase === 'opening' || this.#phase === 'open';
   }
 
-  /** Dials, resuming the session first unless this is its first socket, and again until it holds or can't. */
+  /** A socket for the session; without one the tunnel ends. */
   async #connect(closeCode: number | undefined): Promise<void> {
-    const { clock, log } = this.#options;
     const { signal } = this.#giveUp;
-    for (let tries = 0; this.#isLive; tries++) {
-      const pause = this.#backoff.next(clock.now());
-      if (pause === undefined) return void this.destroy(this.#lastFailure);
-      if (pause > 0) await sleep(clock, pause, signal);
-      try {
-        const isFirst = this.#attachedAt === undefined && tries === 0;
-        if (!isFirst && this.#session.canResume) await this.#session.resume(signal);
-        this.#attach(await this.#session.dial(signal), closeCode);
-        return;
-      } catch (error) {
-        if (!this.#isLive) return;
-        const failure = asKeyholeError(error);
-        this.#lastFailure = failure;
-        log('info', 'connect failed', { session: this.#session.id, code: failure.code, why: failure.message });
-        if (!isWorthRetrying(failure)) return void this.destroy(failure);
-      }
+    const isFirst = this.#attachedAt === undefined;
+    try {
+      const socket = isFirst ? this.#redial.first(signal) : this.#redial.next(this.#phase === 'open', signal);
+      this.#attach(await socket, closeCode);
+    } catch (error) {
+      if (this.#isLive) this.destroy(asKeyholeError(error));
     }
+  }
+
+  /** The network may be another one than before. */
+  #doubt(why: string): void {
+    this.#options.log('info', 'network in doubt', { session: this.#session.id, why });
+    this.#options.api.forgetConnections();
+    this.#socket?.probe(signOfLifeMs);
+    this.#redial.hurry();
   }
 
   #attach(socket: GatewaySocket, closeCode: number | undefined): void {
@@ -236,6 +216,9 @@ export class SsmTransport extends Duplex implements Transport {
     }
     this.#socket = socket;
     this.#attachedAt = this.#options.clock.now();
+    this.#cutSince = undefined;
+    this.#watching.seek(false);
+    this.#watching.reached();
     if (this.#phase === 'open') this.#stats.resumes += 1;
     this.#heardOnSocket = false;
     if (this.#channel.reconnected(closeCode) === 'payload-refused') {
@@ -274,7 +257,7 @@ export class SsmTransport extends Duplex implements Transport {
       case 'opened':
         log('info', 'channel open', { session: this.#session.id, agent: event.agentVersion });
         this.#phase = 'open';
-        this.#backoff.reset();
+        this.#redial.recovered();
         this.#onOpen?.();
         return;
       case 'refused':
@@ -322,6 +305,8 @@ export class SsmTransport extends Duplex implements Transport {
     const socket = this.#socket;
     const now = this.#options.clock.now();
     if (socket?.isOpen) {
+      // What is in flight is acknowledged, and what the agent is sent again and again gets no answer on a dead path.
+      if (this.#channel.inFlightBytes > 0 && socket.silentMs > suspiciousSilenceMs) socket.probe(signOfLifeMs);
       socket.cork();
       while (socket.hasRoom) {
         const message = this.#channel.next(now);
@@ -362,14 +347,21 @@ export class SsmTransport extends Duplex implements Transport {
     this.#schedule(undefined, 0);
     if (!this.#isLive) return void this.#onSettled?.();
     if (this.#channel.state === 'closed') return;
-    this.#lastFailure = connectionLost(code, printable(reason));
+    const failure = connectionLost(code, printable(reason));
     this.#options.log('info', 'socket lost', { session: this.#session.id, code, reason: printable(reason) });
     if (this.#phase === 'opening' && !this.#heardOnSocket) {
       this.#silentCloses += 1;
       if (this.#silentCloses >= maxSilentCloses) return void this.destroy(tokenRefused(code, printable(reason)));
     }
     if (!this.#session.canResume) return void this.destroy(notResumable());
-    if (this.#options.clock.now() - this.#attachedAt! >= goodSocketMs) this.#backoff.reset();
+    const { clock, api } = this.#options;
+    const wasGood = clock.now() - this.#attachedAt! >= goodSocketMs;
+    if (wasGood) this.#redial.recovered();
+    this.#redial.lost(failure);
+    // Nobody said goodbye: what other connections there are to AWS may be dead too.
+    if (code === undefined) api.forgetConnections();
+    this.#cutSince = clock.wallTime();
+    this.#watching.seek(true);
     void this.#connect(code);
   }
 
@@ -388,7 +380,8 @@ export class SsmTransport extends Duplex implements Transport {
   #reattach(): void {
     if (!this.#detached || this.#phase !== 'open') return;
     this.#detached = false;
-    this.#backoff.reset();
+    this.#redial.recovered();
+    this.#cutSince = this.#options.clock.wallTime();
     void this.#connect(closedNormally);
   }
 
@@ -402,6 +395,7 @@ export class SsmTransport extends Duplex implements Transport {
     const wasOpen = this.#phase === 'open';
     this.#phase = 'ending';
     this.#giveUp.abort();
+    this.#watching.end();
     // The agent is asked first (6.1); on the way of end() that has been done and waited for.
     if (wasOpen && !this.#hasDrained) {
       this.#channel.terminate();

@@ -8,9 +8,11 @@ import { findRoute } from '../eice/route.ts';
 import { type EiceTransport, openEiceTransport } from '../eice/transport.ts';
 import { AwsError } from '../errors.ts';
 import type { Log } from '../log.ts';
+import type { NetworkWatch } from '../network-watch.ts';
 import type { Settings } from '../settings.ts';
 import { likelyGateway } from '../ssm/stream-url.ts';
-import { openSsmTransport, type PayloadMemory, type SessionNotes, type SsmTransport } from '../ssm/transport.ts';
+import { openSsmTransport, type SsmTransport } from '../ssm/transport.ts';
+import type { PayloadMemory, SessionNotes } from '../ssm/transport-options.ts';
 import { isLoopback } from '../websocket/loopback.ts';
 import type { TunnelChoice } from './choice.ts';
 import { awaitFirstByte } from './first-byte.ts';
@@ -25,6 +27,7 @@ export interface TunnelOptions {
   /** Shared by all tunnels: what one found out saves the next the asking. */
   choice: TunnelChoice<Route>;
   payloadMemory: PayloadMemory;
+  networkWatch: NetworkWatch;
   notes?: SessionNotes;
   clock: Clock;
   log: Log;
@@ -32,7 +35,7 @@ export interface TunnelOptions {
   signal: AbortSignal;
 }
 
-/** A StartSession that is not answered by then may stand in line behind others (aws/start-queue.ts). */
+/** A StartSession that is not answered by then may stand in line behind others (aws/call-queue.ts). */
 const askStatusAfterMs = 1_000;
 
 /**
@@ -64,11 +67,14 @@ async function openSsm(options: TunnelOptions, signal: AbortSignal): Promise<Tra
 }
 
 /** What every session needs. */
-export type SessionParts = Pick<TunnelOptions, 'aws' | 'settings' | 'payloadMemory' | 'notes' | 'clock' | 'log'>;
+export type SessionParts = Pick<
+  TunnelOptions,
+  'aws' | 'settings' | 'payloadMemory' | 'networkWatch' | 'notes' | 'clock' | 'log'
+>;
 
 /** Starts a session of a Port document, and resolves when its data channel is open. @throws as openTunnel */
 export async function openSession(
-  { aws, settings, payloadMemory, notes, clock, log }: SessionParts,
+  { aws, settings, payloadMemory, networkWatch, notes, clock, log }: SessionParts,
   request: StartSessionRequest,
   signal: AbortSignal,
   backlogBytes?: number,
@@ -89,6 +95,7 @@ export async function openSession(
       maxMessagesPerSecond: settings.maxMessagesPerSecond,
       resumeTimeoutMs: settings.resumeTimeoutMs,
       payloadMemory,
+      networkWatch,
       ...(notes && { notes }),
       ...(backlogBytes !== undefined && { backlogBytes }),
     },
@@ -124,7 +131,14 @@ async function openSsmUnlessAway(options: TunnelOptions): Promise<Transport> {
   };
   try {
     return await openSsm(
-      { ...options, notes: { started, ended: (sessionId) => notes?.ended(sessionId) } },
+      {
+        ...options,
+        notes: {
+          started,
+          ended: (sessionId) => notes?.ended(sessionId),
+          stuck: (failure) => notes?.stuck?.(failure),
+        },
+      },
       AbortSignal.any([signal, away.signal]),
     );
   } catch (error) {

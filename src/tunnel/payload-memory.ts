@@ -3,7 +3,7 @@
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { makeFolder } from '../private-folder.ts';
-import type { PayloadMemory } from '../ssm/transport.ts';
+import type { PayloadMemory } from '../ssm/transport-options.ts';
 
 /** AWS may raise its limit: then it is found out after this long. */
 const keptMs = 30 * 24 * 3600 * 1000;

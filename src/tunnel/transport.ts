@@ -11,6 +11,16 @@ export interface TransportStats {
   resumes: number;
   /** Wall time, ms since 1970, at which the path ends whatever happens; undefined where it has no such limit. */
   expiresAt?: number;
+  /** While the path is cut and being taken up again: since when (wall time), and what stands in the way. */
+  interrupted?: Interruption;
+}
+
+export interface Interruption {
+  since: number;
+  /** As of the error that it would be, if it stayed. */
+  code: string | undefined;
+  message: string | undefined;
+  hint: string | undefined;
 }
 
 /**

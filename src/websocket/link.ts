@@ -53,6 +53,8 @@ export class WebSocketLink {
   #pingedAt: number | undefined;
   #roundTripMs: number | undefined;
   #timer: Timer | undefined;
+  /** Runs while a sign of life is asked for. */
+  #probe: Timer | undefined;
   /** `closing`: a close frame went one way or the other. */
   #state: 'open' | 'closing' | 'closed' = 'open';
   #end: LinkEnd = { code: undefined, reason: '' };
@@ -106,6 +108,11 @@ export class WebSocketLink {
     return this.#socket.writableLength < sendBufferBytes;
   }
 
+  /** How long nothing has come. */
+  get silentMs(): number {
+    return this.#isPaused ? 0 : this.#clock.now() - this.#heardAt;
+  }
+
   /** From the last ping of ours that was answered. */
   get roundTripMs(): number | undefined {
     return this.#roundTripMs;
@@ -130,6 +137,7 @@ export class WebSocketLink {
   pause(): void {
     if (this.#isPaused || this.#hasSentClose) return;
     this.#isPaused = true;
+    this.#heard(); // what would be heard is not read
     this.#socket.pause();
   }
 
@@ -152,6 +160,13 @@ export class WebSocketLink {
       this.#socket.resume(); // the peer's close frame has to be read
     }
     return this.#closed.promise;
+  }
+
+  /** Asks for a sign of life: a connection that gives none within `timeoutMs` is dead. */
+  probe(timeoutMs: number): void {
+    if (!this.isOpen || this.#isPaused || this.#probe !== undefined) return;
+    this.#ping();
+    this.#probe = this.#clock.after(timeoutMs, () => this.destroy());
   }
 
   /** Drops the connection. */
@@ -233,24 +248,31 @@ export class WebSocketLink {
   #gone(): void {
     this.#state = 'closed';
     this.#timer?.cancel();
+    this.#probe?.cancel();
     this.#closed.resolve(!this.#isCutOff);
     this.#events?.close(this.#end);
   }
 
   #heard(): void {
     this.#heardAt = this.#clock.now();
+    this.#probe?.cancel();
+    this.#probe = undefined;
   }
 
   /** Pings at every interval. Without any sign of life for that long and the grace of a pong, the connection is dead. */
   #keepAlive(): void {
-    const silentMs = this.#isPaused ? 0 : this.#clock.now() - this.#heardAt;
+    const { silentMs } = this;
     const toleratedMs = this.#pingIntervalMs + pongGraceMs;
     if (silentMs >= toleratedMs) {
       this.destroy();
       return;
     }
     const waitMs = Math.min(this.#pingIntervalMs, toleratedMs - silentMs);
+    const dueAt = this.#clock.now() + waitMs;
     this.#timer = this.#clock.after(waitMs, () => {
+      // While this process stood still it could not hear either.
+      const now = this.#clock.now();
+      this.#heardAt = Math.min(now, this.#heardAt + Math.max(0, now - dueAt));
       if (this.isOpen) this.#ping();
       this.#keepAlive();
     });

@@ -1,7 +1,7 @@
 // The pace of calls under a quota, against the simulated region's token bucket.
 import t from 'tap';
+import { startQueue } from '../../src/aws/call-queue.ts';
 import { Quota } from '../../src/aws/quota.ts';
-import { StartQueue } from '../../src/aws/start-queue.ts';
 import { sleep } from '../../src/clock.ts';
 import { ManualClock } from '../manual-clock.ts';
 import { Quotas } from '../region/quota.ts';
@@ -11,7 +11,7 @@ import { Random } from '../sim/random.ts';
 async function callAll(random: Random, calls: number, perSecond: number, latencyMs: number) {
   const clock = new ManualClock();
   const bucket = new Quotas({ StartSession: perSecond }, clock);
-  const queue = new StartQueue(clock, perSecond);
+  const queue = startQueue(clock, perSecond);
   const counted: number[] = [];
   const all = Array.from({ length: calls }, (_, n) =>
     queue.run(async () => {

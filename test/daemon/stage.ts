@@ -21,6 +21,7 @@ import type { KeyholeError } from '../../src/errors.ts';
 import { HostKeys } from '../../src/hostkeys/host-keys.ts';
 import { KeyPush } from '../../src/keypush/key-push.ts';
 import { silent } from '../../src/log.ts';
+import { NetworkWatch } from '../../src/network-watch.ts';
 import { InstanceNames } from '../../src/target/names.ts';
 import { TunnelChoice } from '../../src/tunnel/choice.ts';
 import { payloadMemory } from '../../src/tunnel/payload-memory.ts';
@@ -107,6 +108,7 @@ export async function setStage(t: Test, options: RegionOptions = {}): Promise<St
       ledger,
       names: new InstanceNames(clock),
       choice: new TunnelChoice(clock, log),
+      networkWatch: new NetworkWatch(clock),
       payloadMemory: payloadMemory(undefined, clock.wallTime),
       resolveAws: async () => resolved,
       recordFailure: ({ host }, { code }: KeyholeError) => failures.push({ host, code }),

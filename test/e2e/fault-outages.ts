@@ -54,9 +54,10 @@ async function outage(
   const freight = new Freight(bench, { upBytes, downBytes });
   const timeoutMs = ms + 180_000;
   const transfers = bench.instances.map(
-    (host, at) => new Transfer({ bench, freight, direction: at === 0 ? 'up' : 'down', host, timeoutMs }),
+    (host, at) => new Transfer({ bench, freight, direction: at === 1 ? 'up' : 'down', host, timeoutMs }),
   );
   await Promise.all(transfers.map((transfer) => transfer.isReady()));
+  // First the download, which takes seconds.
   for (const transfer of transfers.slice(0, 2)) {
     transfer.begin();
     await transfer.hasReached(0.05);

@@ -46,6 +46,7 @@ const leaves: Record<string, Room> = {
   'host-patterns.ts': { uses: [] },
   'log.ts': { uses: [] },
   'nearest.ts': { uses: [] },
+  'network-watch.ts': { uses: [] },
   'own-process.ts': { uses: [] },
   'paths.ts': { uses: [] },
   'printable.ts': { uses: [] },

@@ -82,23 +82,21 @@ export class GatewayServer {
       socket.resume(); // else its end is never seen
       return;
     }
-    new WebSocketServer({ noServer: true, autoPong: this.answersPings }).handleUpgrade(
-      request,
-      socket,
-      head,
-      (webSocket) => {
-        dial.webSocket = webSocket;
-        webSocket.on('ping', (data) => dial.pings.push(data.toString()));
-        webSocket.on('close', (code) => {
-          dial.closeCode = code;
-        });
-        webSocket.on('error', () => {});
-        webSocket.on('message', (data: Buffer, isBinary) => {
-          dial.received.push(isBinary ? data : data.toString());
-          if (isBinary) dial.onMessage(data);
-          else this.onOpen(dial);
-        });
-      },
-    );
+    new WebSocketServer({ noServer: true, autoPong: false }).handleUpgrade(request, socket, head, (webSocket) => {
+      dial.webSocket = webSocket;
+      webSocket.on('ping', (data) => {
+        dial.pings.push(data.toString());
+        if (this.answersPings) webSocket.pong(data);
+      });
+      webSocket.on('close', (code) => {
+        dial.closeCode = code;
+      });
+      webSocket.on('error', () => {});
+      webSocket.on('message', (data: Buffer, isBinary) => {
+        dial.received.push(isBinary ? data : data.toString());
+        if (isBinary) dial.onMessage(data);
+        else this.onOpen(dial);
+      });
+    });
   }
 }

@@ -3,6 +3,7 @@ import type { Clock, Timer } from '../../src/clock.ts';
 
 export class ManualClock implements Clock {
   #now = 1000;
+  #asleepMs = 0;
   #timers = new Set<{ at: number; callback: () => void }>();
 
   now(): number {
@@ -10,7 +11,17 @@ export class ManualClock implements Clock {
   }
 
   wallTime(): number {
-    return 1_700_000_000_000 + this.#now;
+    return 1_700_000_000_000 + this.#now + this.#asleepMs;
+  }
+
+  /** The machine sleeps: the monotonic clock stands still, as Linux's does. */
+  sleep(ms: number): void {
+    this.#asleepMs += ms;
+  }
+
+  /** The process is stopped: time goes on, and no timer runs. */
+  stop(ms: number): void {
+    this.#now += ms;
   }
 
   after(ms: number, callback: () => void): Timer {

@@ -2,6 +2,7 @@
 // in the given way. It never calls process.exit: with anything left it would go on.
 import { systemClock } from '../../src/clock.ts';
 import { silent } from '../../src/log.ts';
+import { NetworkWatch } from '../../src/network-watch.ts';
 import { openSsmTransport } from '../../src/ssm/transport.ts';
 import { Api, target } from './stage.ts';
 
@@ -27,6 +28,7 @@ try {
       maxPayloadBytes: 1024,
       maxMessagesPerSecond: 900,
       resumeTimeoutMs: 60_000,
+      networkWatch: new NetworkWatch(systemClock),
       payloadMemory: { refusesLargePayloads: () => false, rememberRefusal: () => {} },
     },
     abort.signal,

@@ -7,8 +7,10 @@ import type { SessionHandle, SsmApi, UpgradeSigner } from '../../src/aws/ssm-api
 import { type Clock, systemClock } from '../../src/clock.ts';
 import { AwsError } from '../../src/errors.ts';
 import { silent } from '../../src/log.ts';
+import { NetworkWatch } from '../../src/network-watch.ts';
 import { Flag, MessageType, PayloadType, parseAcknowledge, parseMessage } from '../../src/ssm/message.ts';
-import { openSsmTransport, type SsmTransport, type SsmTransportOptions } from '../../src/ssm/transport.ts';
+import { openSsmTransport, type SsmTransport } from '../../src/ssm/transport.ts';
+import type { SsmTransportOptions } from '../../src/ssm/transport-options.ts';
 import { type Dial, GatewayServer } from './gateway-server.ts';
 import { acknowledge, channelClosed, handshakeComplete, handshakeRequest, output } from './peer.ts';
 
@@ -26,6 +28,8 @@ export async function until(condition: () => boolean, what = condition.toString(
 export class Api implements SsmApi {
   readonly region = 'us-east-1';
   readonly calls: string[] = [];
+  /** How often connections were forgotten. */
+  forgotten = 0;
   readonly #port: number;
   #tokens = 0;
   /** Where each StreamUrl leads. */
@@ -74,13 +78,17 @@ export class Api implements SsmApi {
     return 'connected';
   }
 
+  forgetConnections(): void {
+    this.forgotten += 1;
+  }
+
   async endpoint(): Promise<URL> {
     return new URL(`http://127.0.0.1:${this.#port}`);
   }
 }
 
-export function awsError(apiCode: string, retryable: boolean): AwsError {
-  return new AwsError(`aws-${apiCode.toLowerCase()}`, `AWS answered ${apiCode}`, {
+export function awsError(apiCode: string, retryable: boolean, code = `aws-${apiCode.toLowerCase()}`): AwsError {
+  return new AwsError(code, `AWS answered ${apiCode}`, {
     service: 'ssm',
     apiCode,
     retryable,
@@ -203,6 +211,7 @@ export async function stage(t: Test, options: Partial<SsmTransportOptions> & { c
     maxPayloadBytes: 1024,
     maxMessagesPerSecond: 100_000,
     resumeTimeoutMs: 60_000,
+    networkWatch: new NetworkWatch(options.clock ?? systemClock, () => ''),
     payloadMemory: { refusesLargePayloads: () => false, rememberRefusal: (region) => refusals.push(region) },
     notes: { started: () => {}, ended: (sessionId) => ended.push(sessionId) },
     ...options,

@@ -25,6 +25,7 @@ async function scene(t: Test, aws: Partial<AwsContext> = {}, more: Partial<Tunne
     settings: defaults,
     choice: new TunnelChoice<Route>(options.clock, options.log),
     payloadMemory: options.payloadMemory,
+    networkWatch: options.networkWatch,
     clock: options.clock,
     log: options.log,
     signal: new AbortController().signal,

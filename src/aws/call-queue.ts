@@ -1,5 +1,6 @@
-// StartSession is allowed three times a second per account and region (protocol.md 1.1), and many connections may want one
-// at once: they wait in line here, first come first served, instead of outshouting each other at AWS.
+// StartSession is allowed three times a second per account and region, ResumeSession six times (protocol.md 1.1, section 11),
+// and many tunnels may want one at once: they wait in line here, first come first served, instead of outshouting each other
+// at AWS.
 import type { Clock, Timer } from '../clock.ts';
 import { AwsError } from '../errors.ts';
 import { Quota } from './quota.ts';
@@ -11,19 +12,27 @@ interface Waiting {
   start(number: number): void;
 }
 
-export class StartQueue {
+export class CallQueue {
   readonly #clock: Clock;
-  readonly #perSecond: number;
+  readonly #tooLong: (ahead: number) => AwsError;
   readonly #quota: Quota;
   readonly #random: () => number;
   readonly #line: Waiting[] = [];
   #timer: Timer | undefined;
   #lastTicket = 0;
 
-  /** @param perSecond AWS's quota; as many may start at once, then one after the other */
-  constructor(clock: Clock, perSecond: number, random: () => number = Math.random) {
+  /**
+   * @param perSecond AWS's quota; as many may start at once, then one after the other
+   * @param tooLong what one throws that has waited in vain, with so many before it
+   */
+  constructor(
+    clock: Clock,
+    perSecond: number,
+    tooLong: (ahead: number) => AwsError,
+    random: () => number = Math.random,
+  ) {
     this.#clock = clock;
-    this.#perSecond = perSecond;
+    this.#tooLong = tooLong;
     this.#quota = new Quota(perSecond);
     this.#random = random;
   }
@@ -35,7 +44,7 @@ export class StartQueue {
 
   /**
    * Runs a call when it is its turn, and again, before everybody behind it, when AWS throttles it all the same.
-   * @throws what the call throws, or AwsError `throttled` where `signal` ended the wait
+   * @throws what the call throws, or that it took too long where `signal` ended the wait
    */
   async run<T>(call: () => Promise<T>, signal?: AbortSignal): Promise<T> {
     const ticket = ++this.#lastTicket;
@@ -68,7 +77,7 @@ export class StartQueue {
       const leave = () => {
         const ahead = this.#line.indexOf(waiting);
         if (ahead >= 0) this.#line.splice(ahead, 1);
-        reject(this.#stillQueued(ahead));
+        reject(this.#tooLong(ahead));
       };
       const behind = this.#line.findIndex((other) => other.ticket > ticket);
       this.#line.splice(behind < 0 ? this.#line.length : behind, 0, waiting);
@@ -91,16 +100,27 @@ export class StartQueue {
       this.#line.shift()!.start(this.#quota.send(now));
     }
   }
+}
 
-  #stillQueued(ahead: number): AwsError {
-    return new AwsError(
-      'throttled',
-      `${ahead} connections still wait before this one for AWS, which starts ${this.#perSecond} sessions per second`,
-      {
-        service: 'ssm',
-        apiCode: 'ThrottlingException',
-        hint: 'open fewer connections at once, let ssh share one (ControlMaster), or raise deadline',
-      },
+export function startQueue(clock: Clock, perSecond: number, random?: () => number): CallQueue {
+  const tooLong = (ahead: number) =>
+    throttled(
+      `${ahead} connections still wait before this one for AWS, which starts ${perSecond} sessions per second`,
+      'open fewer connections at once, let ssh share one (ControlMaster), or raise deadline',
     );
-  }
+  return new CallQueue(clock, perSecond, tooLong, random);
+}
+
+/** AWS's quota (protocol.md section 11). */
+const resumesPerSecond = 6;
+
+export function resumeQueue(clock: Clock): CallQueue {
+  const tooLong = (ahead: number) =>
+    throttled(`${ahead} sessions still wait before this one for AWS, which resumes ${resumesPerSecond} per second`);
+  return new CallQueue(clock, resumesPerSecond, tooLong);
+}
+
+function throttled(message: string, hint?: string): AwsError {
+  const details = { service: 'ssm', apiCode: 'ThrottlingException', retryable: true };
+  return new AwsError('throttled', message, { ...details, ...(hint !== undefined && { hint }) });
 }

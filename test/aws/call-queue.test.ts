@@ -1,5 +1,5 @@
 import t from 'tap';
-import { StartQueue } from '../../src/aws/start-queue.ts';
+import { resumeQueue, startQueue } from '../../src/aws/call-queue.ts';
 import { AwsError, KeyholeError } from '../../src/errors.ts';
 import { ManualClock, turn } from '../manual-clock.ts';
 
@@ -8,7 +8,7 @@ const throttled = () =>
 
 function setUp(perSecond = 3, random = () => 0.5) {
   const clock = new ManualClock();
-  const queue = new StartQueue(clock, perSecond, random);
+  const queue = startQueue(clock, perSecond, random);
   const log: [string, number][] = [];
   /** Notes name and time of every attempt; `answers` throttles that many of them. */
   const start = (name: string, throttles = 0, signal?: AbortSignal) => {
@@ -21,6 +21,27 @@ function setUp(perSecond = 3, random = () => 0.5) {
   };
   return { clock, queue, log, start };
 }
+
+t.test('six sessions are resumed per second, and one that waits in vain says what for', async (t) => {
+  const clock = new ManualClock();
+  const queue = resumeQueue(clock);
+  let calls = 0;
+  const resume = (signal?: AbortSignal) => queue.run(async () => void calls++, signal);
+  const all = Promise.all(Array.from({ length: 12 }, () => resume()));
+  const stop = new AbortController();
+  const late = resume(stop.signal);
+  await turn();
+  t.equal(calls, 6);
+  stop.abort();
+  await t.rejects(late, {
+    code: 'throttled',
+    retryable: true,
+    message: /^6 sessions still wait .* resumes 6 per second$/,
+  });
+  await clock.advance(1_100);
+  await all;
+  t.equal(calls, 12);
+});
 
 t.test('as many as the quota start at once, the others one after the other, first come first served', async (t) => {
   const { clock, queue, log, start } = setUp();
