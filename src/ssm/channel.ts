@@ -57,9 +57,12 @@ export interface ChannelOptions {
   uuid(): string;
 }
 
-/** In flight at most: about what 100 ms of round trip need at the highest rate (900 messages of 32 KiB per second). */
+/**
+ * In flight at most, whatever the window (send-window.ts): what 300 ms of round trip need at the highest rate, 900 messages
+ * of 32 KiB per second. The agent takes 100,000 messages out of order (4.4).
+ */
 const defaultWindowMessages = 1000;
-const defaultWindowBytes = 4 * 2 ** 20;
+const defaultWindowBytes = 12 * 2 ** 20;
 /** Acknowledgements that wait for the socket at most; the agent resends what was not acknowledged. */
 const maxPendingAcknowledges = 20_000;
 /**
@@ -97,6 +100,7 @@ export class DataChannel {
       windowMessages: options.windowMessages ?? defaultWindowMessages,
       windowBytes: options.windowBytes ?? defaultWindowBytes,
       pace: this.#pace,
+      epoch: options.epoch,
       seal: (message, sequenceNumber, payloadType, now) =>
         sealMessage(message, {
           messageType: MessageType.inputStreamData,
@@ -118,9 +122,14 @@ export class DataChannel {
     return this.#agentVersion;
   }
 
-  /** Bytes taken by write() and not sent yet: a producer waits while this is high. */
+  /** Bytes taken by write() and not sent yet. */
   get backlogBytes(): number {
     return this.#outgoing.waitingBytes;
+  }
+
+  /** Whether the producer should write more: what waits here makes everything behind it wait. */
+  get hasRoom(): boolean {
+    return this.#outgoing.hasRoom;
   }
 
   /** Bytes sent, from the oldest that is not acknowledged on. */

@@ -10,21 +10,27 @@
 // under its own number. The probe carries none of the user's bytes, because nobody can know whether it reached the
 // agent before the cut, and bytes sent again under other numbers could arrive twice. It is a terminal size padded
 // with blanks, which a port session counts, acknowledges and ignores (observed: agent 3.3.1142.0, port_basic.go).
+import { InFlight, type Sent } from './in-flight.ts';
 import { allocateMessage, overhead, PayloadType } from './message.ts';
 import type { Pace } from './pace.ts';
-import { RoundTrip } from './round-trip.ts';
+import type { RoundTrip } from './round-trip.ts';
+import { SendWindow } from './send-window.ts';
 
 /** What the reference sends at most per message (protocol.md 4.4, StreamDataPayloadSize). */
 export const referencePayloadBytes = 1024;
 
-/** A message is taken for lost when one sent this many numbers later has been acknowledged (as TCP's three duplicates). */
-const reorderTolerance = 3;
 /** RFC 6455 7.4.1: message too big. */
 const closedTooBig = 1009;
 /** RFC 6455 7.4.1: normal closure; AWS's hourly "Bye" and our own. */
 export const closedNormally = 1000;
 /** Sockets lost with the probe on them that make a refusal, where the close code does not say it. */
 const refusingCuts = 2;
+
+/** Of the time that bytes may wait on the way: the time that one message takes. */
+const messageShare = 0.25;
+/** What waits here is queue as well: no more than goes out in so many milliseconds is asked for. */
+const waitingMs = 10;
+const mostWaitingBytes = 256 * 1024;
 
 const never = Number.POSITIVE_INFINITY;
 
@@ -38,18 +44,10 @@ export interface OutgoingOptions {
   /** Nothing new is numbered while this many payload bytes or more are in flight. */
   windowBytes: number;
   pace: Pace;
+  /** Wall time (ms since 1970) at `now` = 0. */
+  epoch: number;
   /** Writes the header of a stream data message around its payload. */
   seal(message: Buffer, sequenceNumber: number, payloadType: number, now: number): Buffer;
-}
-
-interface Sent {
-  readonly sequenceNumber: number;
-  message: Buffer;
-  payloadLength: number;
-  /** Time of the last transmission. */
-  sentAt: number;
-  transmissions: number;
-  acknowledged: boolean;
 }
 
 interface Waiting {
@@ -62,30 +60,18 @@ type Probe =
   | { state: 'pending'; sent: Sent; transmissionsBefore: number; cuts: number };
 
 export class Outgoing {
-  readonly roundTrip = new RoundTrip();
   readonly #options: OutgoingOptions;
+  readonly #inFlight = new InFlight();
+  readonly #window: SendWindow;
   #waiting: Waiting[] = [];
   #waitingBytes = 0;
-  /**
-   * From the oldest unacknowledged message to the newest: index = number − #base. Acknowledged ones in between count
-   * for the window too: the agent keeps them until the gap is closed.
-   */
-  #sent: Sent[] = [];
-  #base = 0;
-  #inFlightBytes = 0;
   #lastOutput = -1;
-  #highestAcknowledged = -1;
-  /** When the agent was last heard to have something new. */
-  #progressedAt = Number.NEGATIVE_INFINITY;
-  /** Up to this number, no later acknowledgement is needed to take a message for lost. */
-  #provenLost = -1;
-  /** After a reconnect: what is to be sent again, oldest first. */
-  #again: Sent[] = [];
   #probe: Probe;
   #dataAllowedAt = never;
 
   constructor(options: OutgoingOptions) {
     this.#options = options;
+    this.#window = new SendWindow(options.epoch);
     this.#probe = { state: options.maxPayloadBytes > referencePayloadBytes ? 'untried' : 'refused' };
   }
 
@@ -96,18 +82,30 @@ export class Outgoing {
 
   /** Payload bytes from the oldest unacknowledged message to the newest. */
   get inFlightBytes(): number {
-    return this.#inFlightBytes;
+    return this.#inFlight.payloadBytes;
+  }
+
+  get roundTrip(): RoundTrip {
+    return this.#inFlight.roundTrip;
+  }
+
+  /** Whether the producer should write more: a message, and what goes out before it can write again. */
+  get hasRoom(): boolean {
+    const { maxPayloadBytes } = this.#options;
+    const message = this.#probe.state === 'untried' && this.#fitsProbe ? maxPayloadBytes : this.#payloadLimit;
+    return this.#waitingBytes <= Math.min(mostWaitingBytes, Math.max(message, this.#window.rate * waitingMs));
   }
 
   /** True when everything taken has been acknowledged. */
   get drained(): boolean {
-    return this.#waiting.length === 0 && this.#sent.length === 0;
+    return this.#waiting.length === 0 && this.#inFlight.count === 0;
   }
 
   /** True when all output taken has been acknowledged, whatever became of the rest. */
   get delivered(): boolean {
     return (
-      this.#base > this.#lastOutput && !this.#waiting.some(({ payloadType }) => payloadType === PayloadType.output)
+      this.#inFlight.firstNumber > this.#lastOutput &&
+      !this.#waiting.some(({ payloadType }) => payloadType === PayloadType.output)
     );
   }
 
@@ -129,34 +127,28 @@ export class Outgoing {
   /** The next message for the wire: what is to be sent again first, then what is new; undefined if nothing may go now. */
   next(now: number): Buffer | undefined {
     if (this.#options.pace.readyAt(now) > now) return undefined;
-    const sent = this.#due(now) ?? (this.#cutAt() <= now ? this.#cut(now) : undefined);
+    const sent = this.#inFlight.due(now) ?? (this.#cutAt() <= now ? this.#cut(now) : undefined);
     if (sent === undefined) return undefined;
     this.#options.pace.take(now);
-    sent.sentAt = now;
-    sent.transmissions += 1;
+    this.#inFlight.transmit(sent, this.#window.delivered, now);
+    this.#window.sent(this.#inFlight.travellingBytes, now);
     return sent.message;
   }
 
   /** When next() will have something, if nothing else happens; undefined if never. */
   deadline(now: number): number | undefined {
-    const ready = this.#firstAgain() !== undefined ? now : Math.min(this.#cutAt(), this.#resendAt() ?? never);
+    const ready = Math.min(this.#inFlight.dueAt(), this.#cutAt());
     return ready === never ? undefined : Math.max(ready, this.#options.pace.readyAt(now));
   }
 
   /** The agent has the message of this number. Returns false where it is none of ours or known already. */
   acknowledge(sequenceNumber: number, now: number): boolean {
-    const sent = this.#sent[sequenceNumber - this.#base];
-    if (sent === undefined || sent.acknowledged) return false;
-    sent.acknowledged = true;
-    if (sent.transmissions === 1) this.roundTrip.sample(now - sent.sentAt);
-    else this.roundTrip.progressed();
-    this.#progressedAt = now;
-    this.#highestAcknowledged = Math.max(this.#highestAcknowledged, sequenceNumber);
+    const sent = this.#inFlight.acknowledge(sequenceNumber, now);
+    if (sent === undefined) return false;
+    const { message, transmissions, sentAt, deliveredBefore } = sent;
+    const timedAt = transmissions === 1 ? sentAt : undefined;
+    this.#window.acknowledged({ bytes: message.length, sentAt: timedAt, deliveredBefore }, now);
     if (this.#probe.state === 'pending' && this.#probe.sent === sent) this.#probe = { state: 'passed' };
-    while (this.#sent[0]?.acknowledged) {
-      this.#inFlightBytes -= this.#sent.shift()!.payloadLength;
-      this.#base += 1;
-    }
     return true;
   }
 
@@ -165,7 +157,7 @@ export class Outgoing {
    * time was refused while it dialled (4.3): it is taken for lost sooner than the timeout would.
    */
   peerIsReady(): void {
-    this.#provenLost = this.#base + this.#sent.length - 1;
+    this.#inFlight.presumeLost();
   }
 
   /**
@@ -174,53 +166,10 @@ export class Outgoing {
    * @returns `'payload-refused'` when the gateway turned out not to take large payloads: from now on 1,024 bytes.
    */
   reconnected(closeCode: number | undefined): 'payload-refused' | undefined {
-    this.roundTrip.reconnected();
     const refused = this.#probeRefused(closeCode);
-    this.#again = this.#sent.filter((sent) => !sent.acknowledged);
+    this.#inFlight.reconnected();
+    this.#window.reconnected();
     return refused ? 'payload-refused' : undefined;
-  }
-
-  /** What is to be sent again now: after a reconnect everything, else what timed out or was overtaken. */
-  #due(now: number): Sent | undefined {
-    if (this.#firstAgain() !== undefined) return this.#again.shift();
-    for (const sent of this.#sent) {
-      if (sent.acknowledged) continue;
-      const wait = this.#resendWait(sent);
-      if (wait === undefined) return undefined;
-      if (now < sent.sentAt + wait) continue;
-      // A message that became the oldest only now may be overdue, but the peer is not silent.
-      if (sent === this.#sent[0] && now >= this.#progressedAt + this.roundTrip.timeout) this.roundTrip.timedOut();
-      return sent;
-    }
-    return undefined;
-  }
-
-  #resendAt(): number | undefined {
-    let at: number | undefined;
-    for (const sent of this.#sent) {
-      if (sent.acknowledged) continue;
-      const wait = this.#resendWait(sent);
-      if (wait === undefined) break;
-      at = Math.min(at ?? Number.POSITIVE_INFINITY, sent.sentAt + wait);
-    }
-    return at;
-  }
-
-  /**
-   * How long after its last transmission an unacknowledged message goes again; undefined for one that is not the
-   * oldest (4.4, head only) and was not overtaken either. If it has none, those behind it have none.
-   */
-  #resendWait(sent: Sent): number | undefined {
-    const { sequenceNumber, transmissions } = sent;
-    const overtaken =
-      sequenceNumber + reorderTolerance <= this.#highestAcknowledged || sequenceNumber <= this.#provenLost;
-    if (overtaken && transmissions === 1) return this.roundTrip.reorderWait;
-    return overtaken || sent === this.#sent[0] ? this.roundTrip.timeout : undefined;
-  }
-
-  #firstAgain(): Sent | undefined {
-    while (this.#again[0]?.acknowledged) this.#again.shift();
-    return this.#again[0];
   }
 
   /** From when on the next message may be numbered. */
@@ -228,8 +177,11 @@ export class Outgoing {
     const first = this.#waiting[0];
     if (first === undefined) return never;
     if (first.payloadType === PayloadType.handshakeResponse) return 0;
-    const hasRoom = this.#sent.length < this.#options.windowMessages && this.#inFlightBytes < this.#options.windowBytes;
-    return hasRoom ? this.#dataAllowedAt : never;
+    const { count, payloadBytes, travellingBytes } = this.#inFlight;
+    if (count >= this.#options.windowMessages || payloadBytes >= this.#options.windowBytes) return never;
+    if (travellingBytes < this.#window.bytes) return this.#dataAllowedAt;
+    this.#window.limited();
+    return never;
   }
 
   /** Numbers the next message. */
@@ -238,10 +190,10 @@ export class Outgoing {
     const { payloadType, bytes } = this.#waiting[0]!;
     if (payloadType !== PayloadType.output) return this.#number(payloadType, this.#take(bytes.length), now);
     const available = this.#outputAvailable();
-    if (this.#probe.state === 'untried' && available >= maxPayloadBytes) return this.#cutProbe(now);
-    const limit = this.#probe.state === 'passed' ? maxPayloadBytes : Math.min(maxPayloadBytes, referencePayloadBytes);
-    this.#lastOutput = this.#base + this.#sent.length;
-    return this.#number(payloadType, this.#take(Math.min(available, limit)), now);
+    const isProbeDue = this.#probe.state === 'untried' && available >= maxPayloadBytes && this.#fitsProbe;
+    if (isProbeDue) return this.#cutProbe(now);
+    this.#lastOutput = this.#inFlight.nextNumber;
+    return this.#number(payloadType, this.#take(Math.min(available, this.#payloadLimit)), now);
   }
 
   #cutProbe(now: number): Sent {
@@ -250,14 +202,22 @@ export class Outgoing {
     return sent;
   }
 
+  /** On a slow line it would hold up everything else for long, and there is no need of large messages. */
+  get #fitsProbe(): boolean {
+    return this.#window.bytes >= this.#options.maxPayloadBytes;
+  }
+
+  /** A message is a small part of what may wait on the way, or it would make the others wait. */
+  get #payloadLimit(): number {
+    const { maxPayloadBytes } = this.#options;
+    if (this.#probe.state !== 'passed') return Math.min(maxPayloadBytes, referencePayloadBytes);
+    const { rate, targetMs } = this.#window;
+    return Math.min(maxPayloadBytes, Math.max(referencePayloadBytes, Math.round(rate * targetMs * messageShare)));
+  }
+
   #number(payloadType: number, message: Buffer, now: number): Sent {
-    const sequenceNumber = this.#base + this.#sent.length;
-    const payloadLength = message.length - overhead;
-    this.#options.seal(message, sequenceNumber, payloadType, now);
-    const sent: Sent = { sequenceNumber, message, payloadLength, sentAt: now, transmissions: 0, acknowledged: false };
-    this.#sent.push(sent);
-    this.#inFlightBytes += payloadLength;
-    return sent;
+    this.#options.seal(message, this.#inFlight.nextNumber, payloadType, now);
+    return this.#inFlight.add(message);
   }
 
   /** Bytes of output that wait in front of the next message of another type; no more than matter are counted. */
@@ -295,10 +255,9 @@ export class Outgoing {
     probe.cuts += 1;
     if (closeCode !== closedTooBig && probe.cuts < refusingCuts) return false;
     const { sent } = probe;
-    this.#inFlightBytes += terminalSize.length - sent.payloadLength;
-    sent.payloadLength = terminalSize.length;
-    sent.message = probeOf(terminalSize.length);
-    this.#options.seal(sent.message, sent.sequenceNumber, PayloadType.size, sent.sentAt);
+    const message = probeOf(terminalSize.length);
+    this.#options.seal(message, sent.sequenceNumber, PayloadType.size, sent.sentAt);
+    this.#inFlight.replace(sent, message);
     this.#probe = { state: 'refused' };
     return true;
   }

@@ -1,12 +1,13 @@
-// Measured round trip and the retransmission timeout drawn from it, with the reference's constants
+// Measured round trip and the retransmission timeout drawn from it, with the reference's gains
 // (protocol.md 4.4). Pure. Times are milliseconds.
 
 const initialRoundTripMs = 100;
 const initialTimeoutMs = 200;
 const granularityMs = 10;
-const maxTimeoutMs = 1000;
-/** The reference resends for ever at 1 s; we back off further while nothing at all is acknowledged. */
-const maxBackedOffMs = 5000;
+/** How much later than on average an acknowledgement may be at any time: a queue has grown, a machine was busy. */
+const patienceMs = 100;
+/** With backoff too. The reference resends for ever at 1 s, where a path is slower than that. */
+const maxTimeoutMs = 5000;
 
 export class RoundTrip {
   #smoothed = initialRoundTripMs;
@@ -20,22 +21,22 @@ export class RoundTrip {
     // Variation first, with the old round trip (4.4).
     this.#variation = 0.75 * this.#variation + 0.25 * Math.abs(this.#smoothed - ms);
     this.#smoothed = this.#measured ? 0.875 * this.#smoothed + 0.125 * ms : ms;
-    this.#timeout = Math.min(maxTimeoutMs, this.#smoothed + Math.max(granularityMs, 4 * this.#variation));
+    this.#timeout = Math.min(maxTimeoutMs, this.#smoothed + Math.max(patienceMs, 4 * this.#variation));
     this.#measured = true;
     this.#backoff = 1;
   }
 
   /** The oldest message timed out: wait longer for it next time. */
   timedOut(): void {
-    this.#backoff = Math.min(this.#backoff * 2, maxBackedOffMs / this.#timeout);
+    this.#backoff = Math.min(this.#backoff * 2, maxTimeoutMs / this.#timeout);
   }
 
   /**
-   * A resent message was acknowledged. Either the first was lost, and nothing speaks for waiting, or the path has become
-   * slower than the timeout, and without some backoff everything would be sent several times for ever. So half of it goes.
+   * A resent message was acknowledged, so long after it was sent first. It may have been the first that arrived: then the
+   * timeout has to be longer than that, or nothing would ever be measured (Karn). More backoff than that has no reason.
    */
-  progressed(): void {
-    this.#backoff = Math.max(1, this.#backoff / 2);
+  acknowledgedAfter(ms: number): void {
+    this.#backoff = Math.max(1, Math.min(this.#backoff, (ms + patienceMs) / this.#timeout));
   }
 
   /** A new path to the peer: what went unanswered on the old one says nothing. */

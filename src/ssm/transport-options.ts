@@ -18,8 +18,6 @@ export interface SsmTransportOptions extends SessionOptions {
   networkWatch: NetworkWatch;
   payloadMemory: PayloadMemory;
   notes?: SessionNotes;
-  /** Bytes a producer may have waiting here before it is made to wait; what is here goes in the order in which it came. */
-  backlogBytes?: number;
 }
 
 /** Told of every session that exists at AWS and of its end, so that none is forgotten when the process is killed. */

@@ -316,8 +316,7 @@ export class SsmTransport extends Duplex implements Transport {
       socket.uncork();
     }
     if (this.#channel.drained) this.#onSettled?.();
-    const { backlogBytes = 256 * 1024 } = this.#options;
-    if (this.#channel.backlogBytes <= backlogBytes || this.#channel.state === 'closed') {
+    if (this.#channel.hasRoom || this.#channel.state === 'closed') {
       const done = this.#waitingWriter;
       this.#waitingWriter = undefined;
       done?.();

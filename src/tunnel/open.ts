@@ -77,7 +77,6 @@ export async function openSession(
   { aws, settings, payloadMemory, networkWatch, notes, clock, log }: SessionParts,
   request: StartSessionRequest,
   signal: AbortSignal,
-  backlogBytes?: number,
 ): Promise<SsmTransport> {
   void prepareGateway(aws);
   return await openSsmTransport(
@@ -97,7 +96,6 @@ export async function openSession(
       payloadMemory,
       networkWatch,
       ...(notes && { notes }),
-      ...(backlogBytes !== undefined && { backlogBytes }),
     },
     signal,
   );

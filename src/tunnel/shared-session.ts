@@ -23,12 +23,6 @@ export interface SharedSessionStatus {
   resumes: number;
 }
 
-/**
- * Bytes in front of which no other stream's can get any more. More than a message, so that messages grow under backlog
- * (ssm/outgoing.ts).
- */
-const backlogBytes = 64 * 1024;
-
 export class SharedSession {
   readonly #parts: SessionParts;
   readonly #onGone: () => void;
@@ -98,7 +92,7 @@ export class SharedSession {
       const parameters = { portNumber: [String(port)], ...(remoteHost !== undefined && { host: [remoteHost] }) };
       const documentName = remoteHost === undefined ? settings.forwardDocument : settings.forwardRemoteDocument;
       const request = { target, documentName, parameters };
-      const transport = await openSession(this.#parts, request, this.#abort.signal, backlogBytes);
+      const transport = await openSession(this.#parts, request, this.#abort.signal);
       transport.once('close', () => this.#gone());
       if (!speaksMux(transport.agentVersion, settings.clientVersion)) {
         transport.on('error', () => {});
