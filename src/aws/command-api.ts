@@ -1,7 +1,7 @@
-// A command that the SSM agent runs on a node for us (Run Command), as the rest of the program sees it. AWS's calls are
-// loaded with the first one (command-client.ts): most callers never have one.
+// A command that the SSM agent runs on a node for us (Run Command), as the rest of the program sees it.
 import type { SSMClient } from '@aws-sdk/client-ssm';
 import type { Clock } from '../clock.ts';
+import { runCommand } from './command-client.ts';
 import type { SsmCall } from './ssm-call.ts';
 
 export interface CommandRequest {
@@ -29,15 +29,14 @@ export interface CommandOptions {
   clock: Clock;
 }
 
-export class LazyCommands implements CommandApi {
+export class Commands implements CommandApi {
   readonly #options: CommandOptions;
 
   constructor(options: CommandOptions) {
     this.#options = options;
   }
 
-  async run(request: CommandRequest, signal: AbortSignal): Promise<string> {
-    const { runCommand } = await import('./command-client.ts');
-    return await runCommand(this.#options, request, signal);
+  run(request: CommandRequest, signal: AbortSignal): Promise<string> {
+    return runCommand(this.#options, request, signal);
   }
 }

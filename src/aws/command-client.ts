@@ -1,5 +1,5 @@
-// SendCommand, and GetCommandInvocation until the command has ended, through the AWS SDK. Imported lazily, by command-api.ts
-// alone. What a status means: Systems Manager, "Understanding command statuses".
+// SendCommand, and GetCommandInvocation until the command has ended, through the AWS SDK. What a
+// status means: Systems Manager, "Understanding command statuses".
 import { GetCommandInvocationCommand, type GetCommandInvocationResult, SendCommandCommand } from '@aws-sdk/client-ssm';
 import { sleep } from '../clock.ts';
 import { AwsError, KeyholeError, ProtocolError } from '../errors.ts';

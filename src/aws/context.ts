@@ -1,5 +1,5 @@
-// Everything a tunnel needs of AWS, from the AWS settings of this process: region, API, signer. This module loads
-// the SDK (some 100 ms), so it is imported lazily and only by what is about to call AWS.
+// Everything a tunnel needs of AWS, from settings that are known: region, API, signer. This module loads the SDK, so it is
+// imported lazily and only by what is about to call AWS.
 import { readFile } from 'node:fs/promises';
 import { rootCertificates } from 'node:tls';
 import { SSMClient } from '@aws-sdk/client-ssm';
@@ -8,28 +8,19 @@ import { ConfigError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { version } from '../version.ts';
 import { adviseAwsError } from './advice.ts';
-import { type CommandApi, LazyCommands } from './command-api.ts';
+import { type CommandApi, Commands } from './command-api.ts';
 import { type Ec2Api, LazyEc2 } from './ec2.ts';
 import type { WhoAmI } from './identity.ts';
+import { whoAmI } from './identity.ts';
 import { InstanceConnect } from './instance-connect.ts';
 import { makeNetwork, type Network } from './network.ts';
-import { LazyNodes, type NodesApi } from './nodes.ts';
+import { Nodes, type NodesApi } from './nodes.ts';
 import type { Pusher } from './pusher.ts';
 import type { Resolution } from './resolution.ts';
-import { resolveAws } from './resolve.ts';
 import { upgradeSigner } from './sign.ts';
 import type { Credentials, SsmApi, UpgradeSigner } from './ssm-api.ts';
 import { ssmCall, ssmEndpoint } from './ssm-call.ts';
 import { type CallQueues, ssmClient } from './ssm-client.ts';
-
-export interface AwsOptions {
-  /** Wins over the environment; may be in lower case (profile.ts). */
-  profile?: string | undefined;
-  /** Wins over the environment and the profile. */
-  region?: string | undefined;
-  clock: Clock;
-  log: Log;
-}
 
 export interface AwsContext {
   /** Names the settings, without telling them. */
@@ -74,12 +65,6 @@ export interface ContextOptions {
   queues?: CallQueues;
   /** For how long after its use the way to a gateway is kept ready for the next tunnel; default 0: not at all. */
   keepReadyMs?: number;
-}
-
-/** From the AWS settings of this process. @throws as resolveAws and contextOf */
-export async function openAws({ profile, region, clock, log }: AwsOptions): Promise<AwsContext> {
-  const { resolution, refresh } = await resolveAws({ profile, region });
-  return await contextOf(resolution, { id: 'process', clock, log, refresh });
 }
 
 /** From settings that are known. Nothing of this process's own AWS settings gets into it. @throws ConfigError `bad-ca-bundle` */
@@ -139,16 +124,15 @@ export async function contextOf(resolution: Resolution, options: ContextOptions)
     region,
     ssm: ssmClient({ client, region, call, queues, forgetConnections: network.forgetIdle }),
     signer: upgradeSigner({ region, credentials: currentCredentials, awsTime }),
-    commands: new LazyCommands({ client, region, call, clock }),
+    commands: new Commands({ client, region, call, clock }),
     pusher: (instanceId) => (instanceId.startsWith('i-') ? instanceConnect.pusher(instanceId) : undefined),
     ec2,
-    nodes: new LazyNodes({ client, call }),
+    nodes: new Nodes({ client, call }),
     fips: resolution.fips,
     credentialSource,
     network,
     credentials: currentCredentials,
     whoAmI: async () => {
-      const { whoAmI } = await import('./identity.ts');
       const sts = new URL(resolution.endpoints.sts ?? stsEndpoint(await ssmEndpoint(client)));
       return await whoAmI({
         region,

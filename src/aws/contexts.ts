@@ -13,7 +13,7 @@ import {
   type WantedSettings,
   wholeSurroundingsKey,
 } from './caller.ts';
-import { type AwsContext, contextOf } from './context.ts';
+import type { AwsContext } from './context.ts';
 import { Renewal } from './renewal.ts';
 import { parseResolution, type Resolution } from './resolution.ts';
 import type { Credentials } from './ssm-api.ts';
@@ -58,6 +58,11 @@ export class AwsContexts {
     this.#options = options;
   }
 
+  /** Loads the SDK, for whoever comes next. */
+  prepare(): void {
+    this.#load().catch(() => {}); // told to whoever needs it
+  }
+
   /**
    * The context for a caller's settings. `ask` gets them from the caller, where they are not known, have changed on
    * disk, or end soon; of callers that come together with the same settings, one is asked.
@@ -81,6 +86,10 @@ export class AwsContexts {
   close(): void {
     for (const { context } of this.#entries.values()) context.close();
     this.#entries.clear();
+  }
+
+  #load(): Promise<typeof import('./context.ts')> {
+    return import('./context.ts');
   }
 
   #current(id: string, caller: CallerSurroundings): Entry | undefined {
@@ -126,6 +135,7 @@ export class AwsContexts {
       newer: () => this.#newerThan(resolution.credentials, id),
       stamp: () => `${sharedFilesStamp(caller)} ${loginFilesStamp(caller)}`,
     });
+    const { contextOf } = await this.#load();
     const context = await contextOf(resolution, {
       id,
       clock,

@@ -1,6 +1,9 @@
 // SendSSHPublicKey through the AWS SDK: the key is valid for a minute for one user of one instance (protocol.md 9.6).
-// The client is loaded with the first push, beside the opening of the tunnel.
-import type { EC2InstanceConnectClient, EC2InstanceConnectClientConfig } from '@aws-sdk/client-ec2-instance-connect';
+import {
+  EC2InstanceConnectClient,
+  type EC2InstanceConnectClientConfig,
+  SendSSHPublicKeyCommand,
+} from '@aws-sdk/client-ec2-instance-connect';
 import type { Clock } from '../clock.ts';
 import { adviseAwsError } from './advice.ts';
 import type { Pusher } from './pusher.ts';
@@ -31,10 +34,9 @@ export class InstanceConnect {
 
   async #send(instanceId: string, publicKey: string, user: string, signal: AbortSignal): Promise<void> {
     const { clock, config, region, profile } = this.#options;
-    const sdk = await import('@aws-sdk/client-ec2-instance-connect');
-    this.#client ??= new sdk.EC2InstanceConnectClient(config);
+    this.#client ??= new EC2InstanceConnectClient(config);
     const client = this.#client;
-    const command = new sdk.SendSSHPublicKeyCommand({
+    const command = new SendSSHPublicKeyCommand({
       InstanceId: instanceId,
       InstanceOSUser: user,
       SSHPublicKey: publicKey,

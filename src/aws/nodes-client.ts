@@ -1,4 +1,4 @@
-// DescribeInstanceInformation through the AWS SDK. Imported lazily, by nodes.ts alone.
+// DescribeInstanceInformation through the AWS SDK.
 import { DescribeInstanceInformationCommand, type InstanceInformation } from '@aws-sdk/client-ssm';
 import type { ManagedNode, NodesOptions } from './nodes.ts';
 

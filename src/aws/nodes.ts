@@ -1,6 +1,6 @@
-// What Systems Manager knows of its nodes, as the rest of the program sees it. AWS's call is loaded with the first question
-// (nodes-client.ts): a connection never has one.
+// What Systems Manager knows of its nodes, as the rest of the program sees it.
 import type { SSMClient } from '@aws-sdk/client-ssm';
+import { describeNode } from './nodes-client.ts';
 import type { SsmCall } from './ssm-call.ts';
 
 export interface ManagedNode {
@@ -29,14 +29,14 @@ export interface NodesOptions {
   call: SsmCall;
 }
 
-export class LazyNodes implements NodesApi {
+export class Nodes implements NodesApi {
   readonly #options: NodesOptions;
 
   constructor(options: NodesOptions) {
     this.#options = options;
   }
 
-  async describeNode(id: string, signal?: AbortSignal): Promise<ManagedNode | undefined> {
-    return await (await import('./nodes-client.ts')).describeNode(this.#options, id, signal);
+  describeNode(id: string, signal?: AbortSignal): Promise<ManagedNode | undefined> {
+    return describeNode(this.#options, id, signal);
   }
 }

@@ -40,7 +40,7 @@ export function serializeResolution(resolution: Resolution): Record<string, unkn
     AccessKeyId: credentials.accessKeyId,
     SecretAccessKey: credentials.secretAccessKey,
     ...(credentials.sessionToken !== undefined && { SessionToken: credentials.sessionToken }),
-    ...(credentials.expiration !== undefined && { Expiration: credentials.expiration.toISOString() }),
+    ...(isTime(credentials.expiration) && { Expiration: credentials.expiration.toISOString() }),
     Keyhole: settings,
   };
 }
@@ -64,7 +64,7 @@ export function parseResolution(body: Record<string, unknown>): Resolution {
       accessKeyId,
       secretAccessKey,
       ...(sessionToken !== undefined && { sessionToken }),
-      ...(expiration !== undefined && !Number.isNaN(expiration.getTime()) && { expiration }),
+      ...(isTime(expiration) && { expiration }),
     },
     credentialSource: text(settings?.credentialSource),
     asksProgram: settings?.asksProgram === true,
@@ -77,6 +77,10 @@ export function parseResolution(body: Record<string, unknown>): Resolution {
     extraCa: text(settings?.extraCa),
     proxy: { https: text(settings?.proxy?.https), no: text(settings?.proxy?.no) },
   };
+}
+
+function isTime(date: Date | undefined): date is Date {
+  return date !== undefined && !Number.isNaN(date.getTime());
 }
 
 function text(value: unknown): string | undefined {

@@ -1,12 +1,12 @@
-// Finds out the AWS settings of this process: profile, region, credentials, endpoints. Loads the SDK's credential
-// providers (some 100 ms), so it runs where the settings are: in a short-lived child, or in a proxy without daemon.
+// Finds out the AWS settings of this process: profile, region, credentials, endpoints. It runs where the settings are: in
+// whoever asks for a tunnel as long as everything stands in the environment and the shared files, else, since the SDK's
+// credential providers are large, in a short-lived child, or in a proxy without daemon.
 import { homedir } from 'node:os';
 import { resolve } from 'node:path';
 import { parseKnownFiles } from '@smithy/core/config';
-import { adviseAwsError } from './advice.ts';
 import type { WantedSettings } from './caller.ts';
-import { findCredentials } from './credentials.ts';
-import { findEndpoint, findProfile, findRegion, findSwitch } from './profile.ts';
+import { fixedCredentials } from './fixed-credentials.ts';
+import { type AwsProfile, findEndpoint, findProfile, findRegion, findSwitch } from './profile.ts';
 import { type Resolution, type ServiceId, serviceIds } from './resolution.ts';
 import type { Credentials } from './ssm-api.ts';
 
@@ -16,28 +16,53 @@ export interface ResolvedHere {
   refresh(): Promise<Credentials>;
 }
 
-/** Without HOME and passwd entry (a container with an id of its own) the SDK would fail for `~/.aws`; login(1) takes `/`. */
-function ensureHome(): void {
-  try {
-    homedir();
-  } catch {
-    process.env.HOME = '/';
-  }
+/**
+ * As resolveAws, or undefined where credentials have to be asked for. Asks nobody and changes nothing.
+ * @throws ConfigError as resolveAws
+ */
+export async function resolveFixed(wanted: WantedSettings): Promise<Resolution | undefined> {
+  if (!hasHome()) return undefined;
+  const profile = await findProfile(wanted.profile);
+  const region = findRegion(wanted.region, profile);
+  const fixed = fixedCredentials(profile);
+  if (fixed === undefined) return undefined;
+  const { credentials, profile: credentialSource } = fixed;
+  return { ...settingsOf(profile, region), credentials, credentialSource, asksProgram: false };
 }
 
 /** @throws ConfigError `no-region`, `profile-unknown`, `bad-endpoint`; AwsError for credentials */
 export async function resolveAws(wanted: WantedSettings): Promise<ResolvedHere> {
-  ensureHome();
+  // Without HOME and passwd entry (a container with an id of its own) the SDK would fail for `~/.aws`; login(1) takes `/`.
+  if (!hasHome()) process.env.HOME = '/';
+  const fixed = await resolveFixed(wanted);
+  if (fixed !== undefined) return { resolution: fixed, refresh: async () => fixed.credentials };
   const profile = await findProfile(wanted.profile);
   const region = findRegion(wanted.region, profile);
-  const { provider, profile: credentialSource } = findCredentials(profile);
-  const refresh = async (): Promise<Credentials> => {
-    try {
-      return await provider();
-    } catch (error) {
-      throw adviseAwsError(error, { service: 'ssm', operation: 'credentials', region, profile: credentialSource });
-    }
+  const { findCredentials } = await import('./credentials.ts');
+  const { profile: credentialSource, provide } = findCredentials(profile, region);
+  const resolution = {
+    ...settingsOf(profile, region),
+    credentials: await provide(),
+    credentialSource,
+    asksProgram: credentialSource !== undefined && (await asksProgram(credentialSource)),
   };
+  return { resolution, refresh: provide };
+}
+
+function hasHome(): boolean {
+  try {
+    homedir();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Everything but the credentials. */
+function settingsOf(
+  profile: AwsProfile,
+  region: string,
+): Omit<Resolution, 'credentials' | 'credentialSource' | 'asksProgram'> {
   const endpoints: Partial<Record<ServiceId, string>> = {};
   for (const id of serviceIds) {
     const url = findEndpoint(id, profile);
@@ -46,22 +71,16 @@ export async function resolveAws(wanted: WantedSettings): Promise<ResolvedHere> 
   const { env } = process;
   const caBundle = env.AWS_CA_BUNDLE || profile.values.ca_bundle || undefined;
   return {
-    refresh,
-    resolution: {
-      profile: profile.name,
-      region,
-      credentials: await refresh(),
-      credentialSource,
-      asksProgram: credentialSource !== undefined && (await asksProgram(credentialSource)),
-      endpoints,
-      fips: findSwitch('fips', profile),
-      dualstack: findSwitch('dualstack', profile),
-      caBundle: caBundle && resolve(caBundle),
-      extraCa: env.NODE_EXTRA_CA_CERTS && resolve(env.NODE_EXTRA_CA_CERTS),
-      proxy: {
-        https: env.HTTPS_PROXY || env.https_proxy || undefined,
-        no: env.NO_PROXY || env.no_proxy || undefined,
-      },
+    profile: profile.name,
+    region,
+    endpoints,
+    fips: findSwitch('fips', profile),
+    dualstack: findSwitch('dualstack', profile),
+    caBundle: caBundle && resolve(caBundle),
+    extraCa: env.NODE_EXTRA_CA_CERTS && resolve(env.NODE_EXTRA_CA_CERTS),
+    proxy: {
+      https: env.HTTPS_PROXY || env.https_proxy || undefined,
+      no: env.NO_PROXY || env.no_proxy || undefined,
     },
   };
 }

@@ -1,5 +1,5 @@
 // `keyhole host-keys`: the host keys that AWS vouches for, as known_hosts has them. Asks AWS itself, without the daemon.
-import { openAws } from '../aws/context.ts';
+import { openAws } from '../aws/own-context.ts';
 import { systemClock } from '../clock.ts';
 import { ConfigError } from '../errors.ts';
 import { knownHostsLines, knownHostsName } from '../hostkeys/known-hosts.ts';

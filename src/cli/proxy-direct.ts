@@ -1,5 +1,5 @@
 // A tunnel in this process, relayed over its stdin and stdout: `proxy --no-daemon`, and what is left where no daemon can be.
-import { openAws } from '../aws/context.ts';
+import { openAws } from '../aws/own-context.ts';
 import { systemClock } from '../clock.ts';
 import { EarlyInput } from '../early-input.ts';
 import type { Route } from '../eice/endpoint.ts';

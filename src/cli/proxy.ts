@@ -7,7 +7,6 @@ import { recordFailure } from '../failure-record.ts';
 import { connectDaemon, connectPrivateDaemon } from '../helper/connect.ts';
 import { findReceiver, type Receiver } from '../helper/hand-over.ts';
 import { type ProxyOptions, proxyByDaemon } from '../helper/proxy.ts';
-import { askOwnProcess } from '../own-process.ts';
 import { findPaths } from '../paths.ts';
 import { flagName, settings } from '../settings.ts';
 import { callerSurroundings } from './caller-surroundings.ts';
@@ -15,7 +14,8 @@ import { callersAgent } from './callers-agent.ts';
 import { useCompileCache } from './compile-cache.ts';
 import { ownPaths, usableSshDir } from './own-paths.ts';
 import { type ProxyArguments, parseProxyArguments } from './proxy-arguments.ts';
-import { resolveArguments, type WantedSettings } from './resolve-arguments.ts';
+import type { WantedSettings } from './resolve-arguments.ts';
+import { resolveSettings } from './resolve-settings.ts';
 import type { VerbContext } from './run.ts';
 
 /** A daemon that can't be used for one of these is no reason to fail: the proxy then does without. */
@@ -80,7 +80,7 @@ async function proxyAlone(parsed: ProxyArguments, context: VerbContext, receiver
     });
   }
   receiver.abandon();
-  useCompileCache(ownPaths(env).compileCacheDir);
+  if (!context.isCompiled) useCompileCache(ownPaths(env).compileCacheDir);
   const { proxyDirectly } = await import('./proxy-direct.ts');
   await proxyDirectly(parsed, context);
 }
@@ -100,8 +100,7 @@ async function askDaemon(
   const { operands, flags, host } = parsed;
   const upstreamAgent = await callersAgent(env, findPaths(env).sshDir, flags[flagName('agentUpstream')]);
   const surroundings = callerSurroundings(env);
-  const resolve = (wanted: WantedSettings, stop: AbortSignal) =>
-    askOwnProcess(resolveArguments(wanted), surroundings, stop);
+  const resolve = (wanted: WantedSettings, stop: AbortSignal) => resolveSettings(wanted, surroundings, stop);
   // A daemon that starts knows no settings: they are looked up while it does, once.
   let early: Promise<{ wanted: WantedSettings; answer: Promise<Record<string, unknown>> }> | undefined;
   const lookUp = async (stop: AbortSignal) => {

@@ -12,17 +12,19 @@ export interface VerbContext {
   env: NodeJS.ProcessEnv;
   /** Aborted with a KeyholeError when the process was told to go, or met an error that belongs to nobody. */
   signal: AbortSignal;
+  /** Whether code from the build is used (part.ts); where not, V8's compile cache is worth having. */
+  isCompiled: boolean;
 }
 
 /** Whoever sent a signal has been promised that we are gone within 3 s. */
 const goneWithinMs = 2_950;
 
-export async function run(argv: string[], env: NodeJS.ProcessEnv): Promise<0 | 1 | 2> {
+export async function run(argv: string[], env: NodeJS.ProcessEnv, isCompiled: boolean): Promise<0 | 1 | 2> {
   const terminal = new Terminal();
   muteLibraries();
   const stop = stopSignal();
   try {
-    await Promise.race([runVerb(argv, { terminal, env, signal: stop }), overdue(stop)]);
+    await Promise.race([runVerb(argv, { terminal, env, signal: stop, isCompiled }), overdue(stop)]);
     return 0;
   } catch (error) {
     return terminal.fail(error);
@@ -36,13 +38,18 @@ async function runVerb([verb, ...args]: string[], context: VerbContext): Promise
     return proxy(args, context);
   }
   // `setup` looks at what was there before keyhole, and `setup --remove` leaves nothing.
-  if (verb !== 'setup') useCompileCache(ownPaths(context.env).compileCacheDir);
+  if (!context.isCompiled && verb !== 'setup') useCompileCache(ownPaths(context.env).compileCacheDir);
+  rememberRuntimeDir(context.env);
+  if (verb === 'daemon' && args[0] === 'run' && args.slice(1).every((arg) => arg === '--private')) {
+    // As a connection starts it: nothing to explain, and somebody waits.
+    const { daemonRun } = await import('./daemon-run.ts');
+    return daemonRun({ isPrivate: args.length > 1 }, context);
+  }
   if (verb === 'resolve-aws') {
     const { printAwsSettings } = await import('./resolve-aws.ts');
     return printAwsSettings(args, context);
   }
   if (verb === undefined) throw new UsageError('bad-usage', 'no verb is given', { hint: 'keyhole --help lists them' });
-  rememberRuntimeDir(context.env);
   const { runByYargs } = await import('./usage.ts');
   return runByYargs([verb, ...args], context);
 }

@@ -180,9 +180,9 @@ export async function runByYargs(argv: string[], context: VerbContext): Promise<
           .option('private', { type: 'boolean', default: false, hidden: true }),
       ({ ACTION: action, private: isPrivate }) => {
         verb = async () => {
+          if (action === 'run') return (await import('./daemon-run.ts')).daemonRun({ isPrivate }, context);
           const daemon = await import('./daemon.ts');
-          if (action === 'run') await daemon.daemonRun({ isPrivate }, context);
-          else if (action === 'start') await daemon.daemonStart(context);
+          if (action === 'start') await daemon.daemonStart(context);
           else if (action === 'stop') await daemon.daemonStop(context);
           else await daemon.daemonLogs(context);
         };

@@ -58,6 +58,8 @@ export class Daemon {
       onChecked: () => void parts.agents?.keepOpen(),
     });
     parts.log('info', 'daemon listens', { pid: process.pid });
+    // Whoever started it is on the way, and will need that.
+    parts.aws.prepare();
     this.#onIdle();
     await this.#ended.promise;
     this.#stopTimer?.cancel();

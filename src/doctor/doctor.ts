@@ -1,5 +1,6 @@
 // All checks, in the order of a connection. What comes later is left out where it can't be without what came before.
-import { type AwsContext, openAws } from '../aws/context.ts';
+import type { AwsContext } from '../aws/context.ts';
+import { openAws } from '../aws/own-context.ts';
 import type { Clock } from '../clock.ts';
 import type { KeyholeError } from '../errors.ts';
 import type { Log } from '../log.ts';

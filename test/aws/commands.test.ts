@@ -1,6 +1,7 @@
 // Commands and consoles against the simulated region, through AWS's SDK.
 import t, { type Test } from 'tap';
-import { type AwsContext, openAws } from '../../src/aws/context.ts';
+import type { AwsContext } from '../../src/aws/context.ts';
+import { openAws } from '../../src/aws/own-context.ts';
 import { systemClock } from '../../src/clock.ts';
 import { silent } from '../../src/log.ts';
 import type { ScriptResult } from '../region/commands/commands.ts';

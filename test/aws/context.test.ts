@@ -2,7 +2,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { openAws } from '../../src/aws/context.ts';
+import { openAws } from '../../src/aws/own-context.ts';
 import { systemClock } from '../../src/clock.ts';
 import { silent } from '../../src/log.ts';
 import type { RegionOptions } from '../region/options.ts';

@@ -17,7 +17,7 @@ function setUp(t: Test, text: string, env: Record<string, string> = {}) {
       printed += text;
     });
     const signal = new AbortController().signal;
-    await config({ host, json }, { terminal, env: { HOME: home, ...env }, signal });
+    await config({ host, json }, { terminal, env: { HOME: home, ...env }, signal, isCompiled: false });
     return printed;
   };
   return { file, show };

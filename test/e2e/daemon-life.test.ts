@@ -102,6 +102,8 @@ function copyAsVersion(bench: DaemonBench, version: string): string {
   const dist = bench.path('newer/dist');
   cpSync(dirname(keyhole), dist, { recursive: true });
   const { version: own } = JSON.parse(readFileSync('package.json', 'utf8'));
+  // Compiled from what is replaced here.
+  rmSync(join(dist, 'lib/code'), { recursive: true });
   let replaced = 0;
   for (const name of readdirSync(join(dist, 'lib'))) {
     const file = join(dist, 'lib', name);

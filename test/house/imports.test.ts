@@ -48,6 +48,7 @@ const leaves: Record<string, Room> = {
   'nearest.ts': { uses: [] },
   'network-watch.ts': { uses: [] },
   'own-process.ts': { uses: [] },
+  'part.ts': { uses: [] },
   'paths.ts': { uses: [] },
   'printable.ts': { uses: [] },
   'private-folder.ts': { uses: [] },

@@ -1,0 +1,21 @@
+// A process of keyhole that keeps what V8 compiled in it (code.ts): in place of main.ts, for itself and for the processes that it
+// starts. Of several processes, the one that compiled most of a part is kept.
+import { statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Script } from 'node:vm';
+import type * as Run from '../src/cli/run.ts';
+import { partLoader } from '../src/part.ts';
+
+const { KEYHOLE_BUILD_FOLDER: folder = '', KEYHOLE_BUILD_CODE: code = '' } = process.env;
+const scripts = new Map<string, Script>();
+const load = partLoader(folder, code, (name, script) => scripts.set(name, script));
+process.on('exit', () => {
+  for (const [name, script] of scripts) {
+    const file = join(code, name);
+    const kept = statSync(file, { throwIfNoEntry: false });
+    const data = script.createCachedData();
+    if (kept && data.length > kept.size) writeFileSync(file, data);
+  }
+});
+const { run } = load('run') as typeof Run;
+process.exit(await run(process.argv.slice(2), process.env, true));
