@@ -2,11 +2,12 @@
 import { existsSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { loadSettings } from '../config.ts';
+import { readConfigFile } from '../config-file.ts';
 import { KeyholeError } from '../errors.ts';
 import { hasUserManager } from '../helper/spawn-daemon.ts';
 import { findPaths, findSshFiles, type SshFiles } from '../paths.ts';
 import { ensurePrivateFolder } from '../private-folder.ts';
-import { type Block, renderForWindows, renderHost } from '../setup/block.ts';
+import { type Block, renderForWindows, renderHost, renderTables } from '../setup/block.ts';
 import { makeChange, showChange } from '../setup/change.ts';
 import { chooseFolder, fileSystemType, isFolder } from '../setup/folder.ts';
 import { includedPath, makePlan, type Plan } from '../setup/plan.ts';
@@ -29,7 +30,7 @@ export async function setup(flags: SetupFlags, { terminal, env }: VerbContext): 
   const files = sshFiles();
   const plan = planFor(files, flags, env);
   if (flags.windows) return terminal.print(renderForWindows(plan.block));
-  if (flags.print) return terminal.print(renderHost(plan.block));
+  if (flags.print) return terminal.print(renderTables(plan.block) + renderHost(plan.block));
   const shown = plan.changes.filter(({ path }) => path !== files.memory).map(showChange);
   for (const text of shown) terminal.print(text);
   if (flags.dryRun) return terminal.print(shown.length === 0 ? 'nothing would change' : 'nothing was changed');
@@ -67,7 +68,7 @@ function planFor(files: SshFiles, { users, patterns, service }: SetupFlags, env:
       hasManager: hasUserManager(env),
       ownFolders: Object.values(ownFolders),
       resumeTimeoutMs: loadSettings({ env, file: configFile }).resumeTimeoutMs,
-      hostKeysVerified: false,
+      configFile: configFile === undefined ? { values: {}, hosts: [] } : readConfigFile(configFile),
     },
     { users, patterns, service },
   );

@@ -11,8 +11,8 @@ export interface Block {
   patterns: string[];
   /** The default login name. */
   user: string;
-  /** Login names for patterns; the first that matches counts. */
-  users: { pattern: string; user: string }[];
+  /** What holds for some hosts only, by patterns as after `Host`; the first that matches counts. */
+  tables: { patterns: string[]; user?: string; hostKeysVerified?: boolean }[];
   /** Where the daemon's sockets and known_hosts are, as ssh is to read it: `~/.ssh/keyhole`, or absolute. */
   folder: string;
   /** The file of `keyhole hosts --sync`. */
@@ -35,30 +35,48 @@ const aliveIntervalS = 30;
 
 /** The file that the Include line names. */
 export function renderConfig(block: Block): string {
-  const users = block.users.map(({ pattern, user }) => `Host ${pattern}\n    User ${user}\n\n`).join('');
   return `# Written by \`keyhole setup\`, which writes it anew each time. Your own lines belong in ~/.ssh/config; those that
 # stand above its Include line win over these.
 
-${users}Include ${sshWord(block.hostsFile)}
+${renderTables(block)}Include ${sshWord(block.hostsFile)}
 
 ${renderHost(block)}`;
 }
 
-/** The one block that is needed; also for configurations that are read by others than ssh. */
+/** All that is needed; also for configurations that are read by others than ssh. */
 export function renderHost(block: Block): string {
-  const { folder } = block;
-  const knownHosts = sshWord(escapeTokens(`${folder}/known_hosts`));
-  return `Host ${[...ownPatterns, '*.ec2', ...block.patterns].join(' ')}
+  return `Host ${patternsOf(block).join(' ')}
     ProxyCommand ${[shellWord(block.command), 'proxy', ...block.options.map(shellWord)].join(' ')} -- %h %p %r
     ProxyUseFdpass yes
-    IdentityAgent ${sshWord(`${escapeTokens(folder)}/agent/%r@%h:%p`)}
+    IdentityAgent ${sshWord(`${escapeTokens(block.folder)}/agent/%r@%h:%p`)}
     IdentitiesOnly no
-    UserKnownHostsFile ${block.hostKeysVerified ? knownHosts : `${knownHosts} ~/.ssh/known_hosts`}
-    StrictHostKeyChecking ${block.hostKeysVerified ? 'yes' : 'accept-new'}
-    User ${block.user}
+${renderHostKeys(block, block.hostKeysVerified)}    User ${block.user}
     ServerAliveInterval ${aliveIntervalS}
     ServerAliveCountMax ${Math.max(3, Math.ceil(block.resumeTimeoutMs / 1000 / aliveIntervalS) + 1)}
 `;
+}
+
+/** What stands above it; for keyhole's hosts only, since `*.prod` may be the name of others too. */
+export function renderTables(block: Block): string {
+  return block.tables
+    .map(({ patterns, user, hostKeysVerified }) => {
+      const lines = `${user === undefined ? '' : `    User ${user}\n`}${
+        hostKeysVerified === undefined ? '' : renderHostKeys(block, hostKeysVerified)
+      }`;
+      return `Match originalhost ${patternsOf(block).join()} originalhost ${patterns.join()}\n${lines}\n`;
+    })
+    .join('');
+}
+
+function renderHostKeys({ folder }: Block, verified: boolean): string {
+  const own = sshWord(escapeTokens(`${folder}/known_hosts`));
+  return verified
+    ? `    UserKnownHostsFile ${own}\n    StrictHostKeyChecking yes\n`
+    : `    UserKnownHostsFile ${own} ~/.ssh/known_hosts\n    StrictHostKeyChecking accept-new\n`;
+}
+
+function patternsOf({ patterns }: Pick<Block, 'patterns'>): string[] {
+  return [...ownPatterns, '*.ec2', ...patterns];
 }
 
 /**
@@ -66,7 +84,7 @@ export function renderHost(block: Block): string {
  * by itself, with the user's own keys.
  */
 export function renderForWindows({ patterns, user }: Pick<Block, 'patterns' | 'user'>): string {
-  return `Host ${[...ownPatterns, '*.ec2', ...patterns].join(' ')}
+  return `Host ${patternsOf({ patterns }).join(' ')}
     ProxyCommand node "C:\\path\\to\\keyhole\\lib\\main.js" proxy --no-daemon -- %h %p %r
     User ${user}
     ServerAliveInterval ${aliveIntervalS}

@@ -1,6 +1,7 @@
 // What `setup` would do: all changes to files, decided from the options of now and of last time, the user's ssh and its
 // configuration. Nothing is changed here.
 import { dirname, join } from 'node:path';
+import type { ConfigFile } from '../config-file.ts';
 import type { SshFiles } from '../paths.ts';
 import { type Block, renderConfig } from './block.ts';
 import { type Change, changeOf, readIfThere } from './change.ts';
@@ -23,7 +24,7 @@ export interface Surroundings {
   /** Where keyhole will put files as it is used. */
   ownFolders: (string | undefined)[];
   resumeTimeoutMs: number;
-  hostKeysVerified: boolean;
+  configFile: ConfigFile;
 }
 
 export interface Plan {
@@ -54,10 +55,9 @@ export function makePlan(
   const block: Block = {
     command,
     options: proxyOptions(files, folder, notes),
-    ...readOptions(merged),
+    ...readOptions(merged, given.configFile),
     folder: folder.written,
     hostsFile: '~/.ssh/keyhole/hosts',
-    hostKeysVerified: given.hostKeysVerified,
     resumeTimeoutMs: given.resumeTimeoutMs,
   };
   const units = planUnits(merged.service ?? given.hasManager, { home: files.home, env, command, folder });

@@ -11,7 +11,7 @@ const block: Block = {
   options: [],
   patterns: [],
   user: 'ec2-user',
-  users: [],
+  tables: [],
   folder: '~/.ssh/keyhole',
   hostsFile: '~/.ssh/keyhole/hosts-that-nobody-has',
   hostKeysVerified: false,
@@ -65,15 +65,20 @@ t.test('host keys that come from AWS are the only ones', async (t) => {
   t.match(applied.get('stricthostkeychecking'), /^(yes|true)$/);
 });
 
-t.test('login names for patterns, the first that matches; patterns of the user’s own', async (t) => {
-  const users = [
-    { pattern: 'i-*.prod', user: 'ubuntu' },
-    { pattern: '*.prod', user: 'admin' },
+t.test('what holds for some hosts: the first that matches, and keyhole’s hosts only', async (t) => {
+  const tables = [
+    { patterns: ['i-*.prod', '!i-00*'], user: 'ubuntu' },
+    { patterns: ['*.prod'], user: 'admin', hostKeysVerified: true },
   ];
-  const config = renderConfig({ ...block, users, patterns: ['prod-*'] });
+  const config = renderConfig({ ...block, tables, patterns: ['prod-*'] });
   t.equal(ask(t, config, 'i-0123456789abcdef0.prod').get('user'), 'ubuntu');
+  t.match(ask(t, config, 'i-0123456789abcdef0.prod').get('stricthostkeychecking'), /^(yes|true)$/);
+  t.equal(ask(t, config, 'i-00123456.prod').get('user'), 'admin');
   t.equal(ask(t, config, 'mi-0123456789abcdef0.prod').get('user'), 'admin');
+  t.match(ask(t, config, 'mi-0123456789abcdef0.prod').get('userknownhostsfile'), /^\S+\/\.ssh\/keyhole\/known_hosts$/);
   t.equal(ask(t, config, 'i-0123456789abcdef0').get('user'), 'ec2-user');
+  t.equal(ask(t, config, 'i-0123456789abcdef0').get('stricthostkeychecking'), 'accept-new');
+  t.not(ask(t, config, 'www.prod').get('user'), 'admin', 'a host of others');
   t.match(ask(t, config, 'prod-7').get('proxycommand'), /keyhole proxy/);
 });
 

@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
+import { type ConfigFile, readConfigFile } from '../../src/config-file.ts';
 import { chooseFolder, type FolderFacts } from '../../src/setup/folder.ts';
 import { findMissing, type Memory, readMemory, removeEmpty, serializeMemory } from '../../src/setup/memory.ts';
 import { readOptions } from '../../src/setup/options.ts';
@@ -60,20 +61,53 @@ t.test('the agent that IdentityAgent named', async (t) => {
   }
 });
 
+const noFile: ConfigFile = { values: {}, hosts: [] };
+const noOptions = { users: [], patterns: [], service: undefined };
+
 t.test('options are read strictly: they end up in a configuration', async (t) => {
-  t.same(readOptions({ users: [], patterns: [], service: undefined }), { user: 'ec2-user', users: [], patterns: [] });
-  t.same(readOptions({ users: ['admin', 'i-*.prod=ubuntu'], patterns: ['prod-?'], service: true }), {
+  const nothing = { user: 'ec2-user', tables: [], patterns: [], hostKeysVerified: false };
+  t.same(readOptions(noOptions, noFile), nothing);
+  t.same(readOptions({ users: ['admin', 'i-*.prod=ubuntu'], patterns: ['prod-?'], service: true }, noFile), {
+    ...nothing,
     user: 'admin',
-    users: [{ pattern: 'i-*.prod', user: 'ubuntu' }],
+    tables: [{ patterns: ['i-*.prod'], user: 'ubuntu' }],
     patterns: ['prod-?'],
   });
   for (const users of [['a b'], ['x=-y'], ['a\nHost *=b'], ['!x=b'], ['=b']]) {
-    t.throws(() => readOptions({ users, patterns: [], service: undefined }), { code: /bad-u/ }, users.join());
+    t.throws(() => readOptions({ ...noOptions, users }, noFile), { code: /bad-u/ }, users.join());
   }
   for (const pattern of ['', 'a b', '-x', '!x', 'x\n', 'a,b']) {
-    t.throws(() => readOptions({ users: [], patterns: [pattern], service: undefined }), { code: 'bad-usage' }, pattern);
+    t.throws(() => readOptions({ ...noOptions, patterns: [pattern] }, noFile), { code: 'bad-usage' }, pattern);
   }
 });
+
+t.test(
+  'the configuration file says who logs in, where host keys come from, and which names are keyhole’s',
+  async (t) => {
+    const folder = t.testdir({
+      'config.toml': `
+user = "admin"
+host_keys = "console-output"
+[host."*.prod, !i-00*"]
+user = "ubuntu"
+[host."db db-?"]
+target = "i-0123456789abcdef0"
+host_keys = "off"
+`,
+    });
+    const file = readConfigFile(join(folder, 'config.toml'));
+    t.same(readOptions(noOptions, file), {
+      user: 'admin',
+      tables: [
+        { patterns: ['*.prod', '!i-00*'], user: 'ubuntu' },
+        { patterns: ['db', 'db-?'], hostKeysVerified: false },
+      ],
+      patterns: ['db', 'db-?'],
+      hostKeysVerified: true,
+    });
+    t.equal(readOptions({ ...noOptions, users: ['root'] }, file).user, 'root', 'an option wins');
+  },
+);
 
 t.test('what is remembered is read again; what cannot be read is nothing', async (t) => {
   const file = join(t.testdir(), 'setup.json');
