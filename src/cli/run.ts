@@ -37,8 +37,9 @@ async function runVerb([verb, ...args]: string[], context: VerbContext): Promise
     const { proxy } = await import('./proxy.ts');
     return proxy(args, context);
   }
-  // `setup` looks at what was there before keyhole, and `setup --remove` leaves nothing.
-  if (!context.isCompiled && verb !== 'setup') useCompileCache(ownPaths(context.env).compileCacheDir);
+  // `setup` looks at what was there before keyhole, and `setup --remove` leaves nothing; install.sh comes before it.
+  const leavesNothing = verb === 'setup' || verb === 'completion';
+  if (!context.isCompiled && !leavesNothing) useCompileCache(ownPaths(context.env).compileCacheDir);
   rememberRuntimeDir(context.env);
   if (verb === 'daemon' && args[0] === 'run' && args.slice(1).every((arg) => arg === '--private')) {
     // As a connection starts it: nothing to explain, and somebody waits.

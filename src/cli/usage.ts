@@ -188,6 +188,14 @@ export async function runByYargs(argv: string[], context: VerbContext): Promise<
         };
       },
     )
+    .command(
+      'completion <SHELL>',
+      'prints completions for bash, zsh or fish',
+      (completion) => completion.positional('SHELL', { choices: ['bash', 'zsh', 'fish'] as const, demandOption: true }),
+      ({ SHELL: shell }) => {
+        verb = async () => (await import('./completion.ts')).completion(shell, context);
+      },
+    )
     .demandCommand(1, 'no verb is given')
     .strict()
     .exitProcess(false)
