@@ -18,6 +18,9 @@ export const verbs: Verb[] = [
   { name: 'completion', about: 'completions for a shell', options: [], operand: [...shells] },
   { name: 'config', about: 'settings that hold for a host', options: ['json'], operand: 'host' },
   { name: 'daemon', about: 'start, stop, run the daemon', options: [], operand: ['start', 'stop', 'run', 'logs'] },
+  { name: 'doctor', about: 'what must hold, checked in order', options: ['json'], operand: 'host' },
+  { name: 'down', about: 'end local tunnels', options: [], operand: 'none' },
+  { name: 'forward', about: 'a local tunnel', options: ['expose', 'quiet', 'json'], operand: 'host' },
   { name: 'host-keys', about: 'host keys that AWS vouches for', options: ['port='], operand: 'host' },
   {
     name: 'policy',
@@ -33,6 +36,7 @@ export const verbs: Verb[] = [
     operand: 'none',
   },
   { name: 'status', about: 'tunnels of the daemon', options: ['json', 'watch'], operand: 'none' },
+  { name: 'up', about: 'open local tunnels of the configuration file', options: [], operand: 'none' },
   { name: 'why', about: 'the last failures', options: ['json'], operand: 'host' },
 ];
 

@@ -68,7 +68,7 @@ function planFor(files: SshFiles, { users, patterns, service }: SetupFlags, env:
       hasManager: hasUserManager(env),
       ownFolders: Object.values(ownFolders),
       resumeTimeoutMs: loadSettings({ env, file: configFile }).resumeTimeoutMs,
-      configFile: configFile === undefined ? { values: {}, hosts: [] } : readConfigFile(configFile),
+      configFile: configFile === undefined ? { values: {}, hosts: [], forwards: {} } : readConfigFile(configFile),
     },
     { users, patterns, service },
   );

@@ -37,7 +37,7 @@ t.test('verbs and options are those of --help', async (t) => {
   t.strictSame(verbs.map(({ name }) => name).sort(), inHelp.sort());
   for (const { name, options, operand } of verbs) {
     const text = await help(name);
-    const said = [...text.matchAll(/^ {2,}--(?:\[no-\])?([a-z-]+)/gm)].map(([, option]) => option!);
+    const said = [...text.matchAll(/^ {2,}(?:-\w, )?--(?:\[no-\])?([a-z-]+)/gm)].map(([, option]) => option!);
     const known = options.map((option) => option.replace(/=$/, ''));
     const expected = said.filter((option) => option !== 'help' && option !== 'version');
     t.strictSame(

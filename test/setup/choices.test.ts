@@ -61,7 +61,7 @@ t.test('the agent that IdentityAgent named', async (t) => {
   }
 });
 
-const noFile: ConfigFile = { values: {}, hosts: [] };
+const noFile: ConfigFile = { values: {}, hosts: [], forwards: {} };
 const noOptions = { users: [], patterns: [], service: undefined };
 
 t.test('options are read strictly: they end up in a configuration', async (t) => {
