@@ -12,7 +12,7 @@ async function print(run: (context: Parameters<typeof completion>[1]) => unknown
   const terminal = new Terminal((_fd, part) => {
     text += part;
   });
-  await run({ terminal, env: {}, signal: new AbortController().signal });
+  await run({ terminal, env: {}, signal: new AbortController().signal, isCompiled: false });
   return text;
 }
 
