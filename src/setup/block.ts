@@ -71,7 +71,7 @@ export function renderTables(block: Block): string {
 function renderHostKeys({ folder }: Block, verified: boolean): string {
   const own = sshWord(escapeTokens(`${folder}/known_hosts`));
   return verified
-    ? `    UserKnownHostsFile ${own}\n    StrictHostKeyChecking yes\n`
+    ? `    UserKnownHostsFile ${own}\n    StrictHostKeyChecking yes\n    UpdateHostKeys no\n`
     : `    UserKnownHostsFile ${own} ~/.ssh/known_hosts\n    StrictHostKeyChecking accept-new\n`;
 }
 
