@@ -34,7 +34,8 @@ export async function forward(
   const show = json ? new Lines(context, quiet) : new Words(context, quiet);
   for (const [at, end] of ends.entries()) show.listening(locals[at]!, host, end.remoteHost, end.remotePort);
   const { signal } = context;
-  const abort = () => link.socket.destroy();
+  // The daemon then ends the tunnel, tells what became of its connections, and closes.
+  const abort = () => link.socket.end();
   signal.addEventListener('abort', abort, { once: true });
   if (signal.aborted) abort();
   try {

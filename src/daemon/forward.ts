@@ -164,6 +164,7 @@ class End {
   readonly #context: EndContext;
   readonly #port: ForwardedPort;
   readonly #open = new Map<number, { local: Socket; splice: Splice | undefined }>();
+  readonly #serving = new Set<Promise<void>>();
   readonly #stop = new AbortController();
   #listener: LocalListener | undefined;
   #isListening = false;
@@ -188,7 +189,10 @@ class End {
   }
 
   async listen(): Promise<void> {
-    this.#listener = await LocalListener.listen(this.forwarding.local, (socket) => void this.#serve(socket));
+    this.#listener = await LocalListener.listen(this.forwarding.local, (socket) => {
+      const serving = this.#serve(socket).finally(() => this.#serving.delete(serving));
+      this.#serving.add(serving);
+    });
     this.#isListening = true;
   }
 
@@ -219,6 +223,7 @@ class End {
     const closing = this.#port.close();
     for (const { local } of this.#open.values()) local.destroy();
     await closing;
+    await Promise.all(this.#serving);
   }
 
   /** One connection, from its first byte to its last. Never rejects. */

@@ -18,7 +18,7 @@ export interface Forwarding {
 const loopback = '127.0.0.1';
 
 /** What AWS's document takes for a host: see protocol.md 1.2. */
-const remoteHostName = /^[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9_])?$/;
+const remoteHostName = /^(?=.*[A-Za-z])[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9_])?$/;
 
 /** @throws UsageError `bad-forwarding`, `bad-port` */
 export function parseForwarding(text: string): Forwarding {

@@ -89,8 +89,8 @@ export class ForwardedPort {
 
   async #connect(signal: AbortSignal): Promise<Duplex> {
     const { remoteHost, port } = this.#options;
-    const existing = this.#best();
-    if (existing !== undefined) return await existing.connect(signal);
+    const existing = await this.#share(this.#best(), signal);
+    if (existing !== undefined) return existing;
     const parts = await this.#options.prepare(signal);
     const { settings, clock, log, target } = parts;
     const isSeparate =
@@ -103,11 +103,23 @@ export class ForwardedPort {
     try {
       return await session.connect(signal);
     } catch (error) {
-      if (signal.aborted || remoteHost !== undefined || !isRefusal(error, target, port, settings.transport))
-        throw error;
+      if (signal.aborted || remoteHost !== undefined || !isRefusal(error)) throw error;
+      // Through an endpoint, that is; SSM has said no.
+      const hasOtherWay = settings.transport === 'auto' && objection(target, port) === undefined;
+      if (error.code === 'target-not-connected' && !hasOtherWay) throw error;
       log('info', 'sessions are not shared', { target, why: error.message });
       this.#separateUntil = clock.now() + refusalKeptMs;
       return await this.#openSeparate(parts, signal);
+    }
+  }
+
+  /** Undefined where there is no session, or where it turns out that there can't be one that is shared. */
+  async #share(session: SharedSession | undefined, signal: AbortSignal): Promise<Duplex | undefined> {
+    try {
+      return await session?.connect(signal);
+    } catch (error) {
+      if (signal.aborted || !isRefusal(error)) throw error;
+      return undefined;
     }
   }
 
@@ -148,11 +160,12 @@ export class ForwardedPort {
 }
 
 /** Whether a tunnel for each connection may do what a shared session may not. */
-function isRefusal(error: unknown, target: string, port: number, transport: string): error is KeyholeError {
+function isRefusal(error: unknown): error is KeyholeError {
   if (!(error instanceof KeyholeError)) return false;
-  const { code } = error;
-  if (code === 'target-not-connected') return transport === 'auto' && objection(target, port) === undefined;
-  return code === 'mux-unsupported' || code === 'document-unknown' || code.startsWith('access-denied');
+  return (
+    ['target-not-connected', 'mux-unsupported', 'document-unknown'].includes(error.code) ||
+    error.code.startsWith('access-denied')
+  );
 }
 
 function noRemoteHost(target: string, remoteHost: string): TransportError {
