@@ -57,8 +57,12 @@ t.test('hello, progress and retire are checked', async (t) => {
     pid: 4,
   });
   t.throws(() => parseHello({ protocol: '1', version: '1.2.3', pid: 4 }), { code: 'control-message' });
-  t.strictSame(parseProgress({ text: 'opening' }), { text: 'opening' });
-  t.strictSame(parseProgress({ text: 'opening', deadlineMs: 14_000 }), { text: 'opening', deadlineMs: 14_000 });
+  t.strictSame(parseProgress({ text: 'opening' }), { text: 'opening', shown: false });
+  t.strictSame(parseProgress({ text: 'opening', deadlineMs: 14_000, shown: true }), {
+    text: 'opening',
+    shown: true,
+    deadlineMs: 14_000,
+  });
   t.throws(() => parseProgress({ text: 'opening', deadlineMs: -1 }), { code: 'control-message' });
   t.strictSame(parseRetireRequest({ how: 'stop', reason: 'x' }), { how: 'stop', reason: 'x' });
   t.throws(() => parseRetireRequest({ how: 'kill', reason: 'x' }), { code: 'control-message' });
