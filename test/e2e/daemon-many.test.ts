@@ -4,11 +4,8 @@ import t, { type Test } from 'tap';
 import { type DaemonBench, openDaemonBench, works } from './daemon-bench.ts';
 import { type Result, until } from './fixture.ts';
 
-/**
- * Calls that are on their way to AWS together may arrive in any order. AWS's quota of two seconds: what the first ones take
- * that have yet to connect, or a machine's stall. Without a line the order would be off by dozens.
- */
-const underWay = 6;
+/** So many calls may be on their way to AWS at once, where the later one can be the first to arrive. */
+const underWay = 2;
 
 /** Starts as many ssh as there are hosts, one after the other without a pause, and waits for all of them. */
 function startAll(bench: DaemonBench, hosts: string[], env: Record<string, string> = {}): Promise<Result[]> {
@@ -54,7 +51,9 @@ function checkOrder(t: Test, bench: DaemonBench): void {
   const order = bench.region.sessions.map(({ sessionId }) => numbers.get(sessionId)!);
   const inOrder = order.toSorted((a, b) => a - b);
   const displaced = order.filter((number, at) => Math.abs(inOrder.indexOf(number) - at) > underWay);
-  t.same(displaced, [], `first come, first served: ${order.join(' ')}`);
+  // None on a quiet machine; where it stands still for seconds, all calls of that time are on their way together. Without a
+  // line hardly any would be in its place.
+  t.ok(displaced.length <= order.length / 4, `first come, first served: ${order.join(' ')}`);
 }
 
 // Side by side, since they mostly wait in AWS's line; each region has its own.
