@@ -163,6 +163,7 @@ const records: Record<string, (region: Region) => object> = {
   '/sessions': (region) => region.sessions.map(describeSession),
   '/tunnels': (region) => region.tunnels,
   '/pushes': (region) => region.pushes,
+  '/commands': (region) => region.commands,
   '/requests': (region) => region.requests,
   '/faults': ({ faults: { up, down } }) => ({ up, down }),
   '/gateway': (region) => region.gateway,

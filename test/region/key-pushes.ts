@@ -48,6 +48,7 @@ export class KeyPushes {
     const { instanceId, user, publicKey } = push;
     const name = `${instanceId} ${user}`;
     const account = this.#accounts.get(name) ?? { user, publish, keys: new Map() };
+    account.publish = publish; // another sshd may be in the place of the first
     this.#accounts.set(name, account);
     account.keys.get(publicKey)?.cancel();
     const expiry = this.#clock.after(this.settings.lifetimeMs, () => {

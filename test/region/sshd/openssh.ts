@@ -2,7 +2,7 @@
 // ordinary user (who can then log in as himself only). See sshd.ts for what it promises; keeper.sh ends it.
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, renameSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
@@ -101,6 +101,7 @@ function keysFolder(folder: string, { instances }: SshdRequest, at: number): str
 /** One file for each user, replaced whole: a login may be reading it. */
 function publisher(folder: string): Door['publishKeys'] {
   return (user, publicKeys) => {
+    if (!existsSync(folder)) return; // it has stopped before the region
     const file = join(folder, user);
     writeFileSync(`${file}~`, publicKeys.map((line) => `${line}\n`).join(''));
     renameSync(`${file}~`, file);
