@@ -43,6 +43,8 @@ type TunnelState = 'opening' | 'ready' | 'open' | 'closing';
 /** `resuming`: open, with its path cut and being taken up again. */
 type ShownState = TunnelState | 'resuming';
 
+/** Codes of a target that is not there, which may be what the tunnel is waiting for. */
+const notThere = new Set(['target-not-connected', 'instance-stopped']);
 /** ssh takes the socket over as soon as the helper has gone: at once, or never. */
 const handoverTimeoutMs = 30_000;
 
@@ -54,6 +56,8 @@ export class Tunnel {
   readonly #since: number;
   #state: TunnelState = 'opening';
   #transport: Transport | undefined;
+  /** What was not done because the target was not there, until that is known of the tunnel itself. */
+  #early: [event: string, failure: KeyholeError][] | undefined = [];
 
   constructor(id: number, request: OpenRequest, parts: DaemonParts) {
     this.id = id;
@@ -128,6 +132,7 @@ export class Tunnel {
         signal,
         open: () => {
           // Anew with each attempt: a target that was not there took no key and told none.
+          this.#early = [];
           prepared = Promise.all([this.#offerKey(aws, call, target), this.#learnHostKeys(aws, call, target, signal)]);
           return this.#openOnce(call, { target, aws, notes, signal });
         },
@@ -140,6 +145,9 @@ export class Tunnel {
         throw error;
       });
       await within(signal, prepared);
+      const early = this.#early ?? [];
+      this.#early = undefined;
+      for (const [event, failure] of early) this.#doWithout(event, failure);
       return transport;
     } finally {
       deadline.cancel();
@@ -178,11 +186,7 @@ export class Tunnel {
   async #offerKey(aws: AwsContext, { settings, host, namedPort, user }: Call, target: string): Promise<void> {
     if (user === undefined) return;
     const { agents, keyring, keyPush } = this.#parts;
-    const failed = (error: unknown) => {
-      // One that is about to be started takes the key later.
-      const isExpected = settings.start && error instanceof KeyholeError && error.code === 'instance-stopped';
-      if (!isExpected) this.#doWithout('no key offered', error);
-    };
+    const failed = (error: unknown) => this.#doWithout('no key offered', error);
     try {
       const pusher = choosePusher(target, settings, aws);
       const push = pusher && { target: `${aws.id}/${target}`, user, pusher, failed };
@@ -213,6 +217,8 @@ export class Tunnel {
 
   #doWithout(event: string, error: unknown): void {
     const failure = asKeyholeError(error);
+    // The tunnel's own to tell, unless it opens all the same (by an endpoint).
+    if (this.#early !== undefined && notThere.has(failure.code)) return void this.#early.push([event, failure]);
     this.#log('error', event, { code: failure.code, why: failure.message });
     if (failure.code !== 'interrupted') this.#parts.recordFailure(this.#request, failure);
   }

@@ -38,7 +38,7 @@ interface Push extends PushState {
 const freshMs = 10_000;
 /** And this much must be left when a client is about to log in with it. */
 const loginMs = 20_000;
-/** A refused push is not tried again for connections that come together. */
+/** A refused push is not tried again for connections that come together, unless the target was not there: it may be now. */
 const refusedMs = 2_000;
 /** A push that takes longer than any login waits is given up. */
 const pushTimeoutMs = 30_000;
@@ -121,7 +121,7 @@ export class KeyPush {
     } catch (error) {
       push.state = 'failed';
       push.error = error instanceof KeyholeError ? error : new KeyholeError('push-failed', String(error));
-      push.refusedUntil = this.#clock.now() + refusedMs;
+      push.refusedUntil = this.#clock.now() + (push.error.code === 'target-not-connected' ? 0 : refusedMs);
       this.#log('error', 'key push failed', { target, user, code: push.error.code, why: push.error.message });
       failed?.(push.error);
       // The push before still holds: a login can do with what is left of it.

@@ -25,11 +25,12 @@ function authorizedKeys(t: Test, bench: DaemonBench): (() => string) | undefined
   return () => (existsSync(file) ? readFileSync(file, 'utf8') : '');
 }
 
-t.test('ssh and scp to a node by a document', async (t) => {
-  const bench = await open(t, byDocument);
+t.test('ssh and scp to a node by a document, from before it is online', async (t) => {
+  const bench = await open(t, byDocument, { node: { online: false } });
   const keys = authorizedKeys(t, bench);
   if (keys === undefined) return;
   t.equal(keys(), '');
+  bench.region.connectLater(nodeId, 500);
   t.match(await bench.works(), works);
   t.match(keys(), line);
   const file = makeFile(bench, 'file', 1_000_000);

@@ -103,6 +103,18 @@ t.test('a refusal is shared for two seconds, told once, and then tried anew', as
   t.equal(keyPush.states()[0]?.error, undefined);
 });
 
+t.test('that the target was not there is shared with nobody who asks later', async (t) => {
+  const { keyPush, calls, told, request } = setUp();
+  keyPush.begin(request);
+  calls[0]!.reject(new Failure('target-not-connected', 'not there'));
+  await turn();
+  const logins = [keyPush.readyToLogIn(request), keyPush.readyToLogIn(request)];
+  t.equal(calls.length, 2);
+  calls[1]!.resolve();
+  await Promise.all(logins);
+  t.strictSame(told, ['target-not-connected']);
+});
+
 t.test('where a second push fails, the rest of the first one still serves a login', async (t) => {
   const { clock, keyPush, calls, told, request } = setUp();
   keyPush.begin(request);
