@@ -108,10 +108,12 @@ function requestTarget(url: string): string {
 
 /** What a 101 must have (RFC 6455 section 4.1), and must not: we offer no extension and no subprotocol. */
 function objectionTo({ headers }: IncomingMessage, key: string): string | undefined {
-  if (headers.upgrade?.toLowerCase() !== 'websocket') return 'the answer upgrades to something else than a websocket';
+  const tokens = headers.connection?.toLowerCase().split(/\s*,\s*/);
+  if (headers.upgrade?.toLowerCase() !== 'websocket' || !tokens?.includes('upgrade'))
+    return 'the answer upgrades to something else than a websocket';
   const accept = createHash('sha1').update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64');
   if (headers['sec-websocket-accept'] !== accept) return 'the answer is to the websocket of somebody else';
-  if (headers['sec-websocket-extensions'] || headers['sec-websocket-protocol'])
+  if (headers['sec-websocket-extensions'] !== undefined || headers['sec-websocket-protocol'] !== undefined)
     return 'the answer has what was not asked for';
   return undefined;
 }
@@ -119,8 +121,8 @@ function objectionTo({ headers }: IncomingMessage, key: string): string | undefi
 async function readBody(response: IncomingMessage): Promise<string> {
   let body = '';
   try {
-    for await (const chunk of response) {
-      body += String(chunk);
+    for await (const chunk of response.setEncoding('utf8')) {
+      body += chunk;
       if (body.length > maxBodyBytes) break;
     }
   } catch {

@@ -74,30 +74,40 @@ export class FrameReader {
 
   /** @returns how many bytes of the chunk it took */
   #readHeader(chunk: Buffer, at: number): number {
-    let from = at;
-    for (let isDone = false; !isDone && from < chunk.length; ) {
-      this.#header[this.#headerLength++] = chunk[from++]!;
-      const shortLength = this.#header[1]! & 0x7f;
-      const wanted = this.#headerLength < 2 || shortLength < 126 ? 2 : shortLength === 126 ? 4 : 10;
-      isDone = this.#headerLength === wanted;
-      if (isDone) this.#beginFrame(shortLength);
+    // As a rule all of it is there, and is read where it lies.
+    if (this.#headerLength === 0 && chunk.length - at >= 2) {
+      const length = headerLength(chunk[at + 1]!);
+      if (chunk.length - at >= length) {
+        this.#beginFrame(chunk, at);
+        return length;
+      }
     }
-    return from - at;
+    const wanted = this.#headerLength < 2 ? 2 : headerLength(this.#header[1]!);
+    const taken = chunk.copy(this.#header, this.#headerLength, at, at + wanted - this.#headerLength);
+    this.#headerLength += taken;
+    if (this.#headerLength >= 2 && this.#headerLength === headerLength(this.#header[1]!)) {
+      this.#headerLength = 0;
+      this.#beginFrame(this.#header, 0);
+    }
+    return taken;
   }
 
-  #beginFrame(shortLength: number): void {
-    const header = this.#header;
-    const isFinal = (header[0]! & 0x80) !== 0;
-    const opcode = header[0]! & 0x0f;
-    if ((header[0]! & 0x70) !== 0) throw new FrameError('a reserved bit is set');
-    if ((header[1]! & 0x80) !== 0) throw new FrameError('a frame of the server is masked');
+  /** @param at where the header begins; all of it is there */
+  #beginFrame(header: Buffer, at: number): void {
+    const isFinal = (header[at]! & 0x80) !== 0;
+    const opcode = header[at]! & 0x0f;
+    const shortLength = header[at + 1]! & 0x7f;
+    if ((header[at]! & 0x70) !== 0) throw new FrameError('a reserved bit is set');
+    if ((header[at + 1]! & 0x80) !== 0) throw new FrameError('a frame of the server is masked');
     const left =
       shortLength === 127
-        ? Number(header.readBigUInt64BE(2))
+        ? Number(header.readBigUInt64BE(at + 2))
         : shortLength === 126
-          ? header.readUInt16BE(2)
+          ? header.readUInt16BE(at + 2)
           : shortLength;
     if (!Number.isSafeInteger(left)) throw new FrameError('a frame is too long', 1009);
+    if ((shortLength === 127 && left < 0x10000) || (shortLength === 126 && left < 126))
+      throw new FrameError('a length is written in more bytes than it needs');
     switch (opcode) {
       case Opcode.text:
       case Opcode.binary:
@@ -115,7 +125,6 @@ export class FrameReader {
       default:
         throw new FrameError('a frame has an opcode that does not exist');
     }
-    this.#headerLength = 0;
     this.#frame = { opcode, isFinal, left };
     if (left === 0) this.#readPayload(this.#frame, Buffer.alloc(0));
   }
@@ -147,6 +156,12 @@ export class FrameReader {
       throw new FrameError('a close frame has a code that must not be sent');
     this.#handler.close(code, payload.toString('utf8', 2));
   }
+}
+
+/** @param second the second byte of a frame of the server */
+function headerLength(second: number): number {
+  const shortLength = second & 0x7f;
+  return shortLength < 126 ? 2 : shortLength === 126 ? 4 : maxHeaderBytes;
 }
 
 /** RFC 6455 section 7.4: those that a peer may send. */

@@ -16,7 +16,7 @@ export interface LinkEvents {
 
 export interface LinkEnd {
   code: number | undefined;
-  /** As the peer sent it: not fit to be shown. */
+  /** As the peer sent it: not fit to be shown. Without a code: what it broke of RFC 6455, if that was why. */
   reason: string;
 }
 
@@ -60,6 +60,8 @@ export class WebSocketLink {
   #end: LinkEnd = { code: undefined, reason: '' };
   #isPaused = false;
   #hasSentClose = false;
+  /** Payload of the last ping, where there was no room for its answer. */
+  #owedPong: Buffer | undefined;
   /** The time for the end is running. */
   #isBounded = false;
   #isCutOff = false;
@@ -75,7 +77,7 @@ export class WebSocketLink {
     this.#heardAt = this.#clock.now();
     this.#reader = new FrameReader({
       data: (bytes, isBinary, isEnd) => this.#data(bytes, isBinary, isEnd),
-      ping: (payload) => this.#write(Opcode.pong, payload),
+      ping: (payload) => this.#answer(payload),
       pong: () => this.#pong(),
       close: (code, reason) => this.#closeFrame(code, reason),
     });
@@ -87,7 +89,7 @@ export class WebSocketLink {
     socket.on('end', () => this.destroy());
     socket.on('error', () => {}); // 'close' follows and is what counts
     socket.on('close', () => this.#gone());
-    socket.on('drain', () => this.#events?.drain());
+    socket.on('drain', () => this.#drained());
     socket.pause(); // a listener for data has started it
     this.#keepAlive();
   }
@@ -179,6 +181,18 @@ export class WebSocketLink {
     if (this.#state === 'open' && this.#socket.writable) this.#writer.write(opcode, payload);
   }
 
+  /** Only the last ping needs an answer (RFC 6455 5.5.3): a peer that pings and does not read must not fill our memory. */
+  #answer(ping: Buffer): void {
+    if (this.hasRoom) this.#write(Opcode.pong, ping);
+    else this.#owedPong = Buffer.from(ping);
+  }
+
+  #drained(): void {
+    if (this.#owedPong !== undefined) this.#write(Opcode.pong, this.#owedPong);
+    this.#owedPong = undefined;
+    this.#events?.drain();
+  }
+
   #sendClose(code: number): void {
     const payload = Buffer.alloc(code === 1005 ? 0 : 2);
     if (code !== 1005) payload.writeUInt16BE(code);
@@ -193,12 +207,14 @@ export class WebSocketLink {
       this.#reader.receive(chunk);
     } catch (error) {
       if (!(error instanceof FrameError)) throw error;
+      this.#end = { code: undefined, reason: error.message };
       if (!this.#hasSentClose) this.#sendClose(error.closeCode);
       this.#leave();
     }
   }
 
   #data(bytes: Buffer, isBinary: boolean, isEnd: boolean): void {
+    if (this.#socket.destroyed) return; // by the reader, in the middle of a chunk
     if (this.#pieces) {
       if (bytes.length > 0 || !isBinary) this.#events?.message(bytes, isBinary);
       return;
@@ -210,7 +226,9 @@ export class WebSocketLink {
       this.#events?.message(bytes, isBinary);
       return;
     }
-    if (this.#parts.push(bytes) > maxMessageParts) throw new FrameError('a message has too many parts', 1008);
+    // A copy: a part of one byte would keep the chunk in memory in which it came.
+    if (this.#parts.push(Buffer.from(bytes)) > maxMessageParts)
+      throw new FrameError('a message has too many parts', 1008);
     if (!isEnd) return;
     const message = Buffer.concat(this.#parts, this.#partBytes);
     this.#parts = [];

@@ -196,3 +196,71 @@ t.test('messages of ws are read in whatever pieces they come', async (t) => {
     messages.map((message) => ['binary', message.toString('latin1')]),
   );
 });
+
+/** What ws makes of the same bytes; ERROR where it reads no further. */
+async function readByWs(chunks: Buffer[]): Promise<Seen[]> {
+  const seen: Seen[] = [];
+  const receiver = new Receiver({ isServer: false, skipUTF8Validation: true });
+  receiver.on('message', (bytes: Buffer, isBinary: boolean) =>
+    seen.push([isBinary ? 'binary' : 'text', bytes.toString('latin1')]),
+  );
+  receiver.on('ping', (payload: Buffer) => seen.push(['ping', payload.toString('latin1')]));
+  receiver.on('pong', () => seen.push(['pong']));
+  receiver.on('conclude', (code: number, reason: Buffer) => seen.push(['close', code, reason.toString('utf8')]));
+  receiver.on('error', () => seen.push(['ERROR']));
+  for (const chunk of chunks) if (receiver.writable) receiver.write(chunk);
+  await new Promise((resolve) => setImmediate(resolve));
+  return seen;
+}
+
+/** As `read`, but with what was seen before an error. */
+function readUpToError(chunks: Buffer[]): Seen[] {
+  const seen: Seen[] = [];
+  for (let count = 1; count <= chunks.length; count++) {
+    try {
+      seen.splice(0, seen.length, ...read(...chunks.slice(0, count)));
+    } catch {
+      return [...seen, ['ERROR']];
+    }
+  }
+  return seen;
+}
+
+t.test('of any run of frames, right and wrong, in any pieces, ws and we see the same', async (t) => {
+  const frames = fc.record({
+    first: fc.oneof(
+      { weight: 8, arbitrary: fc.constantFrom(0x02, 0x82, 0x00, 0x80, 0x81, 0x89, 0x8a) },
+      { weight: 1, arbitrary: fc.constant(0x88) },
+      { weight: 1, arbitrary: fc.nat(255) },
+    ),
+    payload: fc.oneof(
+      fc.uint8Array({ maxLength: 12 }),
+      fc.constantFrom(125, 126, 127, 65_535, 65_536).map((length) => new Uint8Array(length).fill(7)),
+    ),
+  });
+  let errors = 0;
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(frames, { maxLength: 8 }),
+      fc.array(fc.integer({ min: 1, max: 200 })),
+      async (run, cuts) => {
+        const bytes = Buffer.concat(run.map(({ first, payload }) => frame(first, Buffer.from(payload))));
+        const chunks: Buffer[] = [];
+        let at = 0;
+        for (const cut of cuts) {
+          chunks.push(bytes.subarray(at, at + cut));
+          at += cut;
+        }
+        chunks.push(bytes.subarray(at));
+        const [ours, theirs] = [readUpToError(chunks), await readByWs(chunks)];
+        if (ours.at(-1)?.[0] === 'ERROR') errors += 1;
+        // An error takes with it, here, what came before it in its chunk.
+        const isError = ours.at(-1)?.[0] === 'ERROR';
+        const same = isError ? theirs.at(-1)?.[0] === 'ERROR' : JSON.stringify(ours) === JSON.stringify(theirs);
+        if (!same) throw new Error(`${JSON.stringify(ours)} against ${JSON.stringify(theirs)}`);
+      },
+    ),
+    runs(500),
+  );
+  t.ok(errors > 0);
+});
