@@ -142,22 +142,34 @@ export async function runByYargs(argv: string[], context: VerbContext): Promise<
     .command(
       'policy',
       'what an administrator gives to AWS so that keyhole may do its work',
-      (policy) =>
-        policy
-          .option('push-document', { type: 'boolean', default: false, describe: 'SSM document that pushes keys' })
-          .option('host-keys-document', {
-            type: 'boolean',
-            default: false,
-            describe: 'SSM document that prints host keys',
-          })
-          .option('user', {
-            type: 'string',
-            array: true,
-            default: [],
-            describe: 'only for this login name; repeatable',
-          }),
-      ({ pushDocument, hostKeysDocument, user: users }) => {
-        verb = async () => (await import('./policy.ts')).policy({ pushDocument, hostKeysDocument, users }, context);
+      (policy) => {
+        for (const name of Object.keys(settings)) {
+          if (!['user', 'region'].includes(name)) policy.option(flagName(name), { type: 'string', hidden: true });
+        }
+        const list = { type: 'string', array: true, default: [] as string[] } as const;
+        const flag = { type: 'boolean', default: false } as const;
+        return policy
+          .usage('$0 policy [OPTIONS] [--SETTING=VALUE …]')
+          .option('user', { ...list, describe: 'only for this login name; repeatable, as are the next three' })
+          .option('instance', { ...list, describe: 'only this i-… or mi-…' })
+          .option('tag', { ...list, describe: 'only what has the tag, KEY=VALUE' })
+          .option('address', { ...list, describe: 'only these private addresses, through an endpoint' })
+          .option('region', { type: 'string', default: '*', describe: 'only in this region' })
+          .option('account', { type: 'string', default: '*', describe: 'only in this account' })
+          .option('names', { ...flag, describe: 'hosts are called by their Name tag' })
+          .option('hosts', { ...flag, describe: 'keyhole hosts is used, and keyhole doctor in full' })
+          .option('forward', { ...flag, describe: 'keyhole forward is used' })
+          .option('deny-ssh', { ...flag, describe: 'the policy that denies ssh over SSM, whatever else allows it' })
+          .option('push-document', { ...flag, describe: 'SSM document that pushes keys' })
+          .option('host-keys-document', { ...flag, describe: 'SSM document that prints host keys' });
+      },
+      ({ user: users, instance: instances, tag: tags, address: addresses, ...others }) => {
+        const { pushDocument, hostKeysDocument, denySsh, region, account, names, hosts, forward } = others;
+        // That of the policy, and not that of a host.
+        const { region: _, ...flags } = settingFlags(others);
+        const wanted = { pushDocument, hostKeysDocument, denySsh, region, account, names, hosts, forward, flags };
+        verb = async () =>
+          (await import('./policy.ts')).policy({ ...wanted, users, instances, tags, addresses }, context);
       },
     )
     .command(
