@@ -61,6 +61,8 @@ export class Forward {
   readonly #since: number;
   readonly #ends: End[];
   #resolve: Resolve;
+  /** What the host's name means was found out; a connection that failed puts it in doubt. */
+  #forgetName = (): void => {};
 
   /** @throws UsageError for what is not in the grammar; ConfigError */
   constructor(id: number, request: ForwardRequest, parts: DaemonParts, resolve: Resolve) {
@@ -122,6 +124,7 @@ export class Forward {
       host: this.request.host,
       prepare: (signal) => this.#prepare(log, signal),
       tell: (event) => this.onEvent(event),
+      notConnected: () => this.#forgetName(),
       changed: () => this.#checkDrained(),
     };
   }
@@ -143,6 +146,7 @@ export class Forward {
     const { names, choice, payloadMemory, networkWatch, ledger, clock, recordFailure } = this.#parts;
     const aws = await this.#aws(host);
     const target = await names.idOf({ host, settings }, aws, signal);
+    this.#forgetName = () => names.forgetHost({ host, settings }, aws);
     const stuck = (failure: KeyholeError) => void recordFailure({ host: this.request.host, port: '-' }, failure);
     const notes = { ...notesFor(ledger, { caller: this.request.caller, aws, host, target }), stuck };
     return { target, aws, settings, choice, payloadMemory, networkWatch, notes, clock, log };
@@ -154,6 +158,7 @@ interface EndContext {
   host: string;
   prepare(signal: AbortSignal): Promise<ForwardingParts>;
   tell(event: ConnectionEvent): void;
+  notConnected(): void;
   /** A connection has gone. */
   changed(): void;
 }
@@ -251,6 +256,7 @@ class End {
       }
     } catch (error) {
       failure = error;
+      this.#context.notConnected();
       reset(local);
     }
     this.#open.delete(id);

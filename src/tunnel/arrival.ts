@@ -11,7 +11,7 @@ import { type Settings, showDuration } from '../settings.ts';
 import { within } from '../within.ts';
 import type { Transport } from './transport.ts';
 
-export interface ArrivalOptions {
+export interface ArrivalOptions<T extends Transport = Transport> {
   /** `i-…` or `mi-…`. */
   target: string;
   aws: Pick<AwsContext, 'ssm' | 'ec2' | 'awsTime'>;
@@ -20,7 +20,7 @@ export interface ArrivalOptions {
   log: Log;
   signal: AbortSignal;
   /** One attempt, up to the target's first byte. It leaves nothing behind when it fails. */
-  open(): Promise<Transport>;
+  open(): Promise<T>;
   /** An instance is being started, for which `withinMs` from now are allowed. */
   onStart(text: string, withinMs: number): void;
 }
@@ -43,7 +43,7 @@ const pollMs = 1_000;
 const retryMs = 2_000;
 
 /** @throws what the last attempt threw, told to have been waited for; what starting the instance threw; the signal's reason */
-export async function openOnArrival(options: ArrivalOptions): Promise<Transport> {
+export async function openOnArrival<T extends Transport>(options: ArrivalOptions<T>): Promise<T> {
   let wait: Wait | undefined;
   for (;;) {
     try {

@@ -3,8 +3,9 @@
 import type { Duplex } from 'node:stream';
 import { objection, type Route } from '../eice/endpoint.ts';
 import { KeyholeError, TransportError } from '../errors.ts';
-import { showDuration } from '../settings.ts';
+import { openOnArrival } from './arrival.ts';
 import type { TunnelChoice } from './choice.ts';
+import { Deadline } from './deadline.ts';
 import { openTunnel, type SessionParts } from './open.ts';
 import { type Destination, SharedSession, type SharedSessionStatus } from './shared-session.ts';
 import type { Transport } from './transport.ts';
@@ -98,15 +99,15 @@ export class ForwardedPort {
       settings.transport === 'eice' ||
       (this.#separateUntil > clock.now() && remoteHost === undefined);
     if (isSeparate) return await this.#openSeparate(parts, signal);
+    const mayGoByEndpoint =
+      remoteHost === undefined && settings.transport === 'auto' && objection(target, port) === undefined;
     // Whoever came meanwhile may have begun one.
-    const session = this.#best() ?? this.#start(parts, { target, remoteHost, port });
+    const session = this.#best() ?? this.#start(parts, { target, remoteHost, port, mayGoByEndpoint });
     try {
       return await session.connect(signal);
     } catch (error) {
       if (signal.aborted || remoteHost !== undefined || !isRefusal(error)) throw error;
-      // Through an endpoint, that is; SSM has said no.
-      const hasOtherWay = settings.transport === 'auto' && objection(target, port) === undefined;
-      if (error.code === 'target-not-connected' && !hasOtherWay) throw error;
+      if (error.code === 'target-not-connected' && !mayGoByEndpoint) throw error;
       log('info', 'sessions are not shared', { target, why: error.message });
       this.#separateUntil = clock.now() + refusalKeptMs;
       return await this.#openSeparate(parts, signal);
@@ -138,23 +139,30 @@ export class ForwardedPort {
 
   async #openSeparate(parts: ForwardingParts, signal: AbortSignal): Promise<Duplex> {
     const { remoteHost, port } = this.#options;
-    const { settings, clock, target } = parts;
+    const { settings, clock, log, target } = parts;
     if (remoteHost !== undefined) throw noRemoteHost(target, remoteHost);
-    const deadline = new AbortController();
-    const timer = clock.after(settings.deadlineMs, () => deadline.abort(overdue(target, settings.deadlineMs)));
+    const deadline = new Deadline(clock, target, settings.deadlineMs);
+    const options = {
+      ...parts,
+      port,
+      settings: port === sshPort ? settings : { ...settings, firstByteTimeoutMs: 0 },
+      signal: AbortSignal.any([signal, deadline.signal]),
+    };
     try {
-      const transport = await openTunnel({
-        ...parts,
-        port,
-        settings: port === sshPort ? settings : { ...settings, firstByteTimeoutMs: 0 },
-        signal: AbortSignal.any([signal, deadline.signal]),
+      const transport = await openOnArrival({
+        ...options,
+        open: () => openTunnel(options),
+        onStart: (text, withinMs) => {
+          log('info', text, { target });
+          deadline.restart(withinMs + settings.deadlineMs);
+        },
       });
       this.#separate.add(transport);
       transport.on('error', () => {}); // whoever uses it is told
       transport.once('close', () => this.#separate.delete(transport));
       return transport;
     } finally {
-      timer.cancel();
+      deadline.cancel();
     }
   }
 }
@@ -176,10 +184,4 @@ function noRemoteHost(target: string, remoteHost: string): TransportError {
       hint: 'another host needs a shared session: forward_sessions = "shared" and transport "auto" or "ssm"',
     },
   );
-}
-
-function overdue(target: string, deadlineMs: number): TransportError {
-  return new TransportError('deadline', `no tunnel to ${target} within ${showDuration(deadlineMs)}`, {
-    hint: 'the deadline can be raised with KEYHOLE_DEADLINE or deadline in the configuration file',
-  });
 }

@@ -6,6 +6,8 @@ import { KeyholeError, TransportError } from '../errors.ts';
 import { speaksMux } from '../ssm/handshake.ts';
 import { MuxLink } from '../ssm/mux/link.ts';
 import { within } from '../within.ts';
+import { openOnArrival } from './arrival.ts';
+import { Deadline } from './deadline.ts';
 import { openSession, type SessionParts } from './open.ts';
 
 export interface Destination {
@@ -14,6 +16,8 @@ export interface Destination {
   /** Another machine, as the instance knows it; undefined: the instance itself. */
   remoteHost: string | undefined;
   port: number;
+  /** There is another way, if SSM does not know the target. */
+  mayGoByEndpoint: boolean;
 }
 
 export interface SharedSessionStatus {
@@ -85,14 +89,28 @@ export class SharedSession {
     return this.#closed;
   }
 
-  async #open({ target, remoteHost, port }: Destination): Promise<MuxLink> {
-    const { settings, clock, log } = this.#parts;
-    const deadline = clock.after(settings.deadlineMs, () => this.#abort.abort(overdue(target, settings.deadlineMs)));
+  async #open({ target, remoteHost, port, mayGoByEndpoint }: Destination): Promise<MuxLink> {
+    const { settings, aws, clock, log } = this.#parts;
+    const deadline = new Deadline(clock, target, settings.deadlineMs);
+    const signal = AbortSignal.any([this.#abort.signal, deadline.signal]);
     try {
       const parameters = { portNumber: [String(port)], ...(remoteHost !== undefined && { host: [remoteHost] }) };
       const documentName = remoteHost === undefined ? settings.forwardDocument : settings.forwardRemoteDocument;
       const request = { target, documentName, parameters };
-      const transport = await openSession(this.#parts, request, this.#abort.signal);
+      const transport = await openOnArrival({
+        target,
+        aws,
+        // Where there is an endpoint nobody waits for SSM.
+        settings: mayGoByEndpoint ? { ...settings, waitMs: 0, start: false } : settings,
+        clock,
+        log,
+        signal,
+        open: () => openSession(this.#parts, request, signal),
+        onStart: (text, withinMs) => {
+          log('info', text, { target });
+          deadline.restart(withinMs + settings.deadlineMs);
+        },
+      });
       transport.once('close', () => this.#gone());
       if (!speaksMux(transport.agentVersion, settings.clientVersion)) {
         transport.on('error', () => {});
@@ -136,12 +154,6 @@ export class SharedSession {
     this.#abort.abort(new KeyholeError('interrupted', 'the session was ended'));
     if (this.#link !== undefined) this.#onGone();
   }
-}
-
-function overdue(target: string, deadlineMs: number): TransportError {
-  return new TransportError('deadline', `no session to ${target} within ${deadlineMs / 1000} s`, {
-    hint: 'the deadline can be raised with KEYHOLE_DEADLINE or deadline in the configuration file',
-  });
 }
 
 function tooOld(target: string, agentVersion: string): TransportError {

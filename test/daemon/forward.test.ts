@@ -39,7 +39,7 @@ async function scene(t: Test, node: Partial<NodeOptions> = {}): Promise<Stage> {
 
 function wish(stage: Stage, more: Partial<ForwardRequest> = {}): ForwardRequest {
   const { caller } = stage.request();
-  const flags = { 'forward-idle-timeout': '1h' };
+  const flags = { 'forward-idle-timeout': '1h', wait: '0' };
   return { host: instanceId, forwardings: ['0:7'], expose: false, detached: false, flags, caller, ...more };
 }
 
@@ -183,7 +183,7 @@ t.test('when the session can not be opened its clients are refused, and the next
 
 t.test('a client that goes while the session opens leaves no connection, and no failure', async (t) => {
   const stage = await scene(t);
-  const { ports } = await forward(stage, { flags: { 'forward-idle-timeout': '0' } });
+  const { ports } = await forward(stage, { flags: { 'forward-idle-timeout': '0', wait: '0' } });
   const client = await say(ports[0]!, 'one');
   client.socket.resetAndDestroy();
   await until(

@@ -137,7 +137,7 @@ t.test('an instance without SSM is reached through an endpoint, on ports 22 and 
     node: { online: false },
     region: { endpoints: [{ endpointId: 'eice-0123456789abcdef0' }] },
   });
-  const tunnel = await startForward(bench, [bench.instances[0]!, '0:22', '0:3389', '0:80']);
+  const tunnel = await startForward(bench, ['--wait=0', bench.instances[0]!, '0:22', '0:3389', '0:80']);
   const ssh = open(tunnel.ports[0]!);
   const banner = await new Promise((resolve) => ssh.once('data', (bytes: Buffer) => resolve(String(bytes))));
   t.match(banner, /^SSH-2\.0-/);
