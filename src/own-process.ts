@@ -15,18 +15,22 @@ export interface Surroundings {
 }
 
 const maxAnswerBytes = 256 * 1024;
-/** A profile's own program may wait for a person; not for ever. */
-const answerTimeoutMs = 120_000;
+/** A child, or a profile's own program, may wait for a person; not for ever. */
+export const personTimeoutMs = 120_000;
+/** The line that a child prints before its answer when it asks a person. */
+export const asksPerson = '{"asks":"person"}';
 
 /**
  * Runs this program in the given surroundings and reads the JSON object that it prints. `{"error": …}` in it is thrown as the
  * error it tells of. The child has no stdin (that may be ssh's), and what it says on stderr goes nowhere (that is ssh's too).
+ * @param onAsksPerson called when it says that a person is being asked, at the terminal
  * @throws KeyholeError `child-failed`, or what the child reported, or the signal's reason
  */
 export async function askOwnProcess(
   args: string[],
   { env, cwd }: Surroundings,
   signal?: AbortSignal,
+  onAsksPerson: () => void = () => {},
 ): Promise<Record<string, unknown>> {
   signal?.throwIfAborted();
   const [command, commandArgs] = ownCommand(args);
@@ -34,7 +38,7 @@ export async function askOwnProcess(
     env,
     cwd: existsSync(cwd) ? cwd : '/',
     stdio: ['ignore', 'pipe', 'ignore'],
-    timeout: answerTimeoutMs,
+    timeout: personTimeoutMs,
     // It has nothing to tidy up, and whoever gives up waiting is in a hurry.
     killSignal: 'SIGKILL',
   });
@@ -44,6 +48,7 @@ export async function askOwnProcess(
     const chunks: Buffer[] = [];
     let bytes = 0;
     child.stdout.on('data', (chunk: Buffer) => {
+      if (bytes === 0 && chunk.toString('latin1').startsWith(`${asksPerson}\n`)) onAsksPerson();
       bytes += chunk.length;
       if (bytes <= maxAnswerBytes) chunks.push(chunk);
       else kill();
@@ -65,7 +70,7 @@ export async function askOwnProcess(
 function parseAnswer(text: string): Record<string, unknown> {
   let answer: unknown;
   try {
-    answer = JSON.parse(text);
+    answer = JSON.parse(text.startsWith(asksPerson) ? text.slice(asksPerson.length) : text);
   } catch {
     throw childFailed();
   }

@@ -11,6 +11,8 @@ export interface CallContext {
   region: string;
   /** Where the credentials come from; undefined for keys in the environment. */
   profile: string | undefined;
+  /** The profile behind it that somebody logs in with, where it is another one. */
+  login?: string | undefined;
   /** Instance or node, where the call names one. */
   target?: string | undefined;
   document?: string | undefined;
@@ -195,28 +197,51 @@ function signatureRefused(error: SdkError, context: CallContext): Advice {
 }
 
 /** There was nothing to sign with. */
-function credentialsAdvice(error: SdkError, { profile = 'default' }: CallContext): Advice | undefined {
+function credentialsAdvice(error: SdkError, { profile = 'default', login = profile }: CallContext): Advice | undefined {
   const text = error.message ?? '';
+  if (/MultiFactorAuthentication failed/.test(text)) {
+    return {
+      code: 'mfa-refused',
+      message: `AWS refuses the MFA code for profile ${profile}`,
+      hint: 'a code is good once and for half a minute: wait for the next one; is it the right device?',
+    };
+  }
   if (!/CredentialsProviderError|TokenProviderError|CredentialsError/.test(error.name ?? '')) return undefined;
+  if (/^Command failed: /.test(text)) {
+    const [, ...stderr] = text.split('\n');
+    const reason = clean(stderr.find((line) => line.trim() !== '') ?? '').slice(0, 200);
+    return {
+      code: 'credential-process-failed',
+      message: `the credential_process of profile ${login} failed: ${reason === '' ? 'it ended with an error and said nothing' : reason}`,
+      hint: 'run that command by hand; it must print credentials as JSON',
+    };
+  }
+  if (/credential_process/.test(text)) {
+    return {
+      code: 'credential-process-failed',
+      message: `the credential_process of profile ${login} failed: ${said(error)}`,
+      hint: 'run that command by hand; it must print credentials as JSON',
+    };
+  }
   if (/\bSSO\b|sso_|aws sso login|Token is expired/.test(text)) {
     return {
       code: 'sso-expired',
-      message: `the SSO login of profile ${profile} is missing or has expired`,
-      hint: `aws sso login --profile ${profile}`,
+      message: `the SSO login of profile ${login} is missing or has expired`,
+      hint: `aws sso login --profile ${login}`,
+    };
+  }
+  if (/aws login|login_session|reauthenticate|Failed to (?:load|refresh) token/.test(text)) {
+    return {
+      code: 'login-expired',
+      message: `the login of profile ${login} is missing or has expired`,
+      hint: `aws login --profile ${login}`,
     };
   }
   if (/multi-factor|MFA/.test(text)) {
     return {
       code: 'mfa-needed',
       message: `profile ${profile} assumes a role that wants an MFA code`,
-      hint: 'get temporary credentials with aws sts assume-role first, or use a profile that needs no code',
-    };
-  }
-  if (/credential_process|^Command failed|Command failed:/.test(text)) {
-    return {
-      code: 'credential-process-failed',
-      message: `the credential_process of profile ${profile} failed: ${text.startsWith('Command failed') ? 'it ended with an error' : said(error)}`,
-      hint: 'run that command by hand; it must print credentials as JSON',
+      hint: 'connect once from a terminal: the daemon then knows the credentials until they end',
     };
   }
   return {

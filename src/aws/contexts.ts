@@ -31,7 +31,15 @@ export interface ContextsOptions {
   onOpened(context: AwsContext): void;
 }
 
-type Ask = () => Promise<Record<string, unknown>>;
+/** Gets the settings, and says when a person has to be asked for them. */
+type Ask = (onAsksPerson: () => void) => Promise<Record<string, unknown>>;
+
+/** A question that is under way, and who waits for its answer. */
+interface Asking {
+  answer: Promise<Entry>;
+  asksPerson: boolean;
+  waiting: Set<() => void>;
+}
 
 interface Entry {
   context: AwsContext;
@@ -51,7 +59,7 @@ const ownFailures = new Set(['control-closed', 'interrupted', 'deadline', 'child
 export class AwsContexts {
   readonly #options: ContextsOptions;
   readonly #entries = new Map<string, Entry>();
-  readonly #asking = new Map<string, Promise<Entry>>();
+  readonly #asking = new Map<string, Asking>();
   readonly #queues = new Map<string, CallQueues>();
 
   constructor(options: ContextsOptions) {
@@ -66,8 +74,14 @@ export class AwsContexts {
   /**
    * The context for a caller's settings. `ask` gets them from the caller, where they are not known, have changed on
    * disk, or end soon; of callers that come together with the same settings, one is asked.
+   * @param onAsksPerson a person is being asked, by this caller or another; called once at most for each question
    */
-  async open(caller: CallerSurroundings, wanted: WantedSettings, ask: Ask): Promise<AwsContext> {
+  async open(
+    caller: CallerSurroundings,
+    wanted: WantedSettings,
+    ask: Ask,
+    onAsksPerson: () => void = () => {},
+  ): Promise<AwsContext> {
     const shared = surroundingsKey(caller, wanted);
     const whole = wholeSurroundingsKey(caller, wanted);
     this.#forgetOld();
@@ -75,9 +89,11 @@ export class AwsContexts {
       const entry = this.#current(shared, caller) ?? this.#current(whole, caller);
       if (entry !== undefined) return entry.context;
       const asking = this.#asking.get(shared);
-      if (asking === undefined) return (await this.#ask({ shared, whole }, caller, wanted, ask)).context;
+      if (asking === undefined) return (await this.#ask({ shared, whole }, caller, wanted, ask, onAsksPerson)).context;
+      if (asking.asksPerson) onAsksPerson();
+      asking.waiting.add(onAsksPerson);
       // If it could not answer, it is the next one's turn.
-      await asking.catch((error: unknown) => {
+      await asking.answer.catch((error: unknown) => {
         if (!isOwnFailure(error)) throw error;
       });
     }
@@ -107,11 +123,17 @@ export class AwsContexts {
     caller: CallerSurroundings,
     wanted: WantedSettings,
     ask: Ask,
+    onAsksPerson: () => void,
   ): Promise<Entry> {
-    const asking = this.#make(ids, caller, wanted, ask);
+    const waiting = new Set([onAsksPerson]);
+    const tell = () => {
+      asking.asksPerson = true;
+      for (const told of waiting) told();
+    };
+    const asking: Asking = { answer: this.#make(ids, caller, wanted, () => ask(tell)), asksPerson: false, waiting };
     this.#asking.set(ids.shared, asking);
     try {
-      return await asking;
+      return await asking.answer;
     } finally {
       this.#asking.delete(ids.shared);
     }
@@ -121,7 +143,7 @@ export class AwsContexts {
     { shared, whole }: { shared: string; whole: string },
     caller: CallerSurroundings,
     wanted: WantedSettings,
-    ask: Ask,
+    ask: () => Promise<Record<string, unknown>>,
   ): Promise<Entry> {
     // Before the answer: a change in between is noticed the next time.
     const stamp = sharedFilesStamp(caller);

@@ -5,7 +5,7 @@
 import { fromEnv, fromIni, fromNodeProviderChain } from '@aws-sdk/credential-providers';
 import { adviseAwsError } from './advice.ts';
 import { hasEnvironmentKeys } from './fixed-credentials.ts';
-import type { AwsProfile } from './profile.ts';
+import { type AwsProfile, profileChain } from './profile.ts';
 import type { Credentials } from './ssm-api.ts';
 
 /** Keys of a profile, one of which must be there if it says how to get credentials. */
@@ -28,24 +28,38 @@ export interface CredentialSource {
   provide(): Promise<Credentials>;
 }
 
-/** @param region for messages */
-export function findCredentials({ name, explicit, values }: AwsProfile, region: string): CredentialSource {
+/** Gets the code of an MFA device, named by its serial number or ARN. @throws KeyholeError `mfa-needed` */
+export type MfaCode = (serial: string) => Promise<string>;
+
+/**
+ * @param region for messages
+ * @param mfaCode without it a role that wants a code is an error
+ */
+export function findCredentials(
+  { name, explicit, values }: AwsProfile,
+  region: string,
+  mfaCode?: MfaCode,
+): CredentialSource {
   const isInEnvironment = !explicit && hasEnvironmentKeys();
   const isSource = credentialKeys.some((key) => values[key]);
   const profile = isInEnvironment ? undefined : name;
-  const provider = isInEnvironment
-    ? fromEnv()
-    : isSource
-      ? fromIni({ profile: name })
-      : fromNodeProviderChain({ profile: name });
+  const init = { profile: name, ...(mfaCode && { mfaCodeProvider: mfaCode }) };
+  const provider = isInEnvironment ? fromEnv() : isSource ? fromIni(init) : fromNodeProviderChain(init);
   return {
     profile,
     provide: async () => {
       try {
         return await provider();
       } catch (error) {
-        throw adviseAwsError(error, { service: 'ssm', operation: 'credentials', region, profile });
+        const login = profile === undefined ? undefined : await loginProfile(profile);
+        throw adviseAwsError(error, { service: 'sts', operation: 'credentials', region, profile, login });
       }
     },
   };
+}
+
+/** The profile that somebody logs in with: the one named, or one that it takes its first credentials from. */
+async function loginProfile(name: string): Promise<string> {
+  const keys = ['sso_session', 'sso_start_url', 'login_session', 'credential_process'];
+  return (await profileChain(name)).find(({ values }) => keys.some((key) => values[key]))?.name ?? name;
 }

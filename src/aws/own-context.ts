@@ -2,6 +2,7 @@
 import type { Clock } from '../clock.ts';
 import type { Log } from '../log.ts';
 import { type AwsContext, contextOf } from './context.ts';
+import type { MfaCode } from './credentials.ts';
 import { resolveAws } from './resolve.ts';
 
 export interface AwsOptions {
@@ -9,12 +10,14 @@ export interface AwsOptions {
   profile?: string | undefined;
   /** Wins over the environment and the profile. */
   region?: string | undefined;
+  /** Gets the code that a role may want; without it such a role is an error. */
+  mfaCode?: MfaCode;
   clock: Clock;
   log: Log;
 }
 
 /** From the AWS settings of this process. @throws as resolveAws and contextOf */
-export async function openAws({ profile, region, clock, log }: AwsOptions): Promise<AwsContext> {
-  const { resolution, refresh } = await resolveAws({ profile, region });
+export async function openAws({ profile, region, mfaCode, clock, log }: AwsOptions): Promise<AwsContext> {
+  const { resolution, refresh } = await resolveAws({ profile, region }, mfaCode);
   return await contextOf(resolution, { id: 'process', clock, log, refresh });
 }

@@ -34,6 +34,18 @@ function sections(name: string, files: Record<string, Section>): Pick<AwsProfile
   return { values, services: files[`services.${values.services}`] ?? {} };
 }
 
+/** A profile and those behind it, by source_profile. */
+export async function profileChain(name: string): Promise<{ name: string; values: Section }[]> {
+  const profiles = await parseKnownFiles({});
+  const chain: { name: string; values: Section }[] = [];
+  for (let next: string | undefined = name; next !== undefined && !chain.some((known) => known.name === next); ) {
+    const values: Section = profiles[next] ?? {};
+    chain.push({ name: next, values });
+    next = values.source_profile;
+  }
+  return chain;
+}
+
 /** ssh lower-cases the host name before it puts it in for `%h`, so a suffix may only match in lower case. */
 function matchName(wanted: string, names: string[]): string | undefined {
   if (names.includes(wanted)) return wanted;

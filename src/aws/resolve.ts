@@ -3,10 +3,10 @@
 // credential providers are large, in a short-lived child, or in a proxy without daemon.
 import { homedir } from 'node:os';
 import { resolve } from 'node:path';
-import { parseKnownFiles } from '@smithy/core/config';
 import type { WantedSettings } from './caller.ts';
+import type { MfaCode } from './credentials.ts';
 import { fixedCredentials } from './fixed-credentials.ts';
-import { type AwsProfile, findEndpoint, findProfile, findRegion, findSwitch } from './profile.ts';
+import { type AwsProfile, findEndpoint, findProfile, findRegion, findSwitch, profileChain } from './profile.ts';
 import { type Resolution, type ServiceId, serviceIds } from './resolution.ts';
 import type { Credentials } from './ssm-api.ts';
 
@@ -31,7 +31,7 @@ export async function resolveFixed(wanted: WantedSettings): Promise<Resolution |
 }
 
 /** @throws ConfigError `no-region`, `profile-unknown`, `bad-endpoint`; AwsError for credentials */
-export async function resolveAws(wanted: WantedSettings): Promise<ResolvedHere> {
+export async function resolveAws(wanted: WantedSettings, mfaCode?: MfaCode): Promise<ResolvedHere> {
   // Without HOME and passwd entry (a container with an id of its own) the SDK would fail for `~/.aws`; login(1) takes `/`.
   if (!hasHome()) process.env.HOME = '/';
   const fixed = await resolveFixed(wanted);
@@ -39,7 +39,7 @@ export async function resolveAws(wanted: WantedSettings): Promise<ResolvedHere> 
   const profile = await findProfile(wanted.profile);
   const region = findRegion(wanted.region, profile);
   const { findCredentials } = await import('./credentials.ts');
-  const { profile: credentialSource, provide } = findCredentials(profile, region);
+  const { profile: credentialSource, provide } = findCredentials(profile, region, mfaCode);
   const resolution = {
     ...settingsOf(profile, region),
     credentials: await provide(),
@@ -87,15 +87,5 @@ function settingsOf(
 
 /** The profile, or one that it takes its first credentials from. */
 async function asksProgram(name: string): Promise<boolean> {
-  const profiles = await parseKnownFiles({});
-  const seen = new Set<string>();
-  for (
-    let next: string | undefined = name;
-    next !== undefined && !seen.has(next);
-    next = profiles[next]?.source_profile
-  ) {
-    if (profiles[next]?.credential_process) return true;
-    seen.add(next);
-  }
-  return false;
+  return (await profileChain(name)).some(({ values }) => values.credential_process);
 }

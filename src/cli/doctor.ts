@@ -4,6 +4,7 @@ import { examine } from '../doctor/doctor.ts';
 import type { Finding, Status } from '../doctor/finding.ts';
 import { KeyholeError } from '../errors.ts';
 import { silent } from '../log.ts';
+import { mfaCodeAtTerminal } from './mfa-code.ts';
 import { ownPaths, usableSshDir } from './own-paths.ts';
 import type { VerbContext } from './run.ts';
 
@@ -16,7 +17,8 @@ export async function doctor(
   { terminal, env, signal }: VerbContext,
 ): Promise<void> {
   const found: Finding[] = [];
-  const options = { env, host, paths: ownPaths(env), sshDir: sshDirOf(env), clock: systemClock, log: silent, signal };
+  const [sshDir, mfaCode] = [sshDirOf(env), mfaCodeAtTerminal(() => {})];
+  const options = { env, host, paths: ownPaths(env), sshDir, mfaCode, clock: systemClock, log: silent, signal };
   for await (const finding of examine(options)) {
     found.push(finding);
     if (!json) terminal.print(describe(finding));

@@ -7,6 +7,7 @@ import { fetchHostKeys } from '../hostkeys/source.ts';
 import { readCall } from '../target/call.ts';
 import { InstanceNames } from '../target/names.ts';
 import { openLog } from './log-file.ts';
+import { mfaCodeAtTerminal } from './mfa-code.ts';
 import { ownPaths } from './own-paths.ts';
 import type { VerbContext } from './run.ts';
 
@@ -22,7 +23,9 @@ export async function hostKeys(
       hint: 'set host_keys in config.toml or KEYHOLE_HOST_KEYS: ssm-document:NAME, ssm-shell or console-output',
     });
   }
-  const aws = await openAws({ profile: host.profile, region: host.region, clock: systemClock, log: openLog(settings) });
+  const mfaCode = mfaCodeAtTerminal(() => {});
+  const log = openLog(settings);
+  const aws = await openAws({ profile: host.profile, region: host.region, mfaCode, clock: systemClock, log });
   try {
     const target = await new InstanceNames(systemClock).idOf({ host, settings }, aws, signal);
     const keys = await fetchHostKeys(target, source, aws, signal);

@@ -5,6 +5,7 @@ import { EarlyInput } from '../early-input.ts';
 import type { Route } from '../eice/endpoint.ts';
 import { KeyholeError } from '../errors.ts';
 import { NetworkWatch } from '../network-watch.ts';
+import { personTimeoutMs } from '../own-process.ts';
 import { type Call, readCall } from '../target/call.ts';
 import { InstanceNames } from '../target/names.ts';
 import { openOnArrival } from '../tunnel/arrival.ts';
@@ -16,6 +17,7 @@ import { payloadMemory } from '../tunnel/payload-memory.ts';
 import { relay } from '../tunnel/relay.ts';
 import type { Transport } from '../tunnel/transport.ts';
 import { openLog } from './log-file.ts';
+import { mfaCodeAtTerminal } from './mfa-code.ts';
 import { ownPaths } from './own-paths.ts';
 import type { ProxyArguments } from './proxy-arguments.ts';
 import type { VerbContext } from './run.ts';
@@ -63,7 +65,13 @@ async function open(
   const { clock, log } = options;
   const deadline = new Deadline(clock, host.name, settings.deadlineMs);
   try {
-    const aws = await openAws({ profile: host.profile, region: host.region, clock, log });
+    let isPersonAsked = false;
+    const mfaCode = mfaCodeAtTerminal(() => {
+      isPersonAsked = true;
+      deadline.restart(personTimeoutMs);
+    });
+    const aws = await openAws({ profile: host.profile, region: host.region, mfaCode, clock, log });
+    if (isPersonAsked) deadline.restart(settings.deadlineMs);
     const signal = AbortSignal.any([options.signal, deadline.signal]);
     const target = await new InstanceNames(clock).idOf(call, aws, signal);
     const choice = new TunnelChoice<Route>(clock, log);

@@ -7,6 +7,7 @@ import { recordFailure } from '../failure-record.ts';
 import { connectDaemon, connectPrivateDaemon } from '../helper/connect.ts';
 import { findReceiver, type Receiver } from '../helper/hand-over.ts';
 import { type ProxyOptions, proxyByDaemon } from '../helper/proxy.ts';
+import { personTimeoutMs } from '../own-process.ts';
 import { findPaths } from '../paths.ts';
 import { flagName, settings } from '../settings.ts';
 import { callerSurroundings } from './caller-surroundings.ts';
@@ -91,6 +92,13 @@ async function findWanted(parsed: ProxyArguments, env: NodeJS.ProcessEnv): Promi
   return wantedSettings(parsed, env);
 }
 
+interface EarlyAnswer {
+  wanted: WantedSettings;
+  answer: Promise<Record<string, unknown>>;
+  /** Resolves if a person has to be asked. */
+  asksPerson: Promise<void>;
+}
+
 async function askDaemon(
   parsed: ProxyArguments,
   { env, signal, terminal }: VerbContext,
@@ -100,16 +108,18 @@ async function askDaemon(
   const { operands, flags, host } = parsed;
   const upstreamAgent = await callersAgent(env, findPaths(env).sshDir, flags[flagName('agentUpstream')]);
   const surroundings = callerSurroundings(env);
-  const resolve = (wanted: WantedSettings, stop: AbortSignal) => resolveSettings(wanted, surroundings, stop);
+  const resolve = (wanted: WantedSettings, stop: AbortSignal, onAsksPerson: () => void) =>
+    resolveSettings(wanted, surroundings, stop, onAsksPerson);
   // A daemon that starts knows no settings: they are looked up while it does, once.
-  let early: Promise<{ wanted: WantedSettings; answer: Promise<Record<string, unknown>> }> | undefined;
-  const lookUp = async (stop: AbortSignal) => {
+  let early: Promise<EarlyAnswer> | undefined;
+  const lookUp = async (stop: AbortSignal): Promise<EarlyAnswer> => {
     const { configFile } = findPaths(env);
     const isFileUsed = host === undefined || (configFile !== undefined && existsSync(configFile));
     const wanted = isFileUsed ? await findWanted(parsed, env) : host;
-    const answer = resolve(wanted, stop);
+    const asked = Promise.withResolvers<void>();
+    const answer = resolve(wanted, stop, asked.resolve);
     answer.catch(() => {}); // told when it is asked for
-    return { wanted, answer };
+    return { wanted, answer, asksPerson: asked.promise };
   };
   await proxyByDaemon({
     connect: (stop) =>
@@ -124,12 +134,15 @@ async function askDaemon(
       caller: { ...surroundings, pid: process.pid, parentPid: process.ppid },
       ...(upstreamAgent !== undefined && { upstreamAgent }),
     },
-    resolveAws: async (wanted, stop) => {
+    resolveAws: async (wanted, stop, onAsksPerson) => {
       const known = await early?.catch(() => undefined);
       early = undefined;
       const isKnown = known?.wanted.profile === wanted.profile && known?.wanted.region === wanted.region;
-      return await (known !== undefined && isKnown ? known.answer : resolve(wanted, stop));
+      if (known === undefined || !isKnown) return await resolve(wanted, stop, onAsksPerson);
+      void known.asksPerson.then(onAsksPerson);
+      return await known.answer;
     },
+    personTimeoutMs,
     deadlineMs: settings.deadlineMs.read(flags.deadline ?? env.KEYHOLE_DEADLINE) ?? settings.deadlineMs.default,
     clock: systemClock,
     signal,

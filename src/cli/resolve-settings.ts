@@ -7,14 +7,18 @@ import { resolveArguments, type WantedSettings } from './resolve-arguments.ts';
 /**
  * Finds them here where they stand in the environment and the shared files, and else by a child, which asks whom it has to.
  * @param surroundings those of this process
+ * @param onAsksPerson the child asks at the terminal
  * @throws ConfigError as resolveAws; as askOwnProcess
  */
 export async function resolveSettings(
   wanted: WantedSettings,
   surroundings: Surroundings,
   signal: AbortSignal,
+  onAsksPerson: () => void,
 ): Promise<Record<string, unknown>> {
-  return (await findFixed(wanted)) ?? (await askOwnProcess(resolveArguments(wanted), surroundings, signal));
+  return (
+    (await findFixed(wanted)) ?? (await askOwnProcess(resolveArguments(wanted), surroundings, signal, onAsksPerson))
+  );
 }
 
 async function findFixed({ profile, region }: WantedSettings): Promise<Record<string, unknown> | undefined> {

@@ -20,6 +20,7 @@ export const FrameType = {
   forwarding: 14,
   connection: 15,
   down: 16,
+  asking: 17,
 } as const;
 
 export type FrameType = (typeof FrameType)[keyof typeof FrameType];

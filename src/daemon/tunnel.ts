@@ -8,6 +8,7 @@ import type { OpenRequest, Progress } from '../control/message.ts';
 import { KeyholeError, reportOf, TransportError } from '../errors.ts';
 import { choosePusher } from '../keypush/choose-pusher.ts';
 import type { Log } from '../log.ts';
+import { personTimeoutMs } from '../own-process.ts';
 import { findPaths } from '../paths.ts';
 import { type Call, readCall } from '../target/call.ts';
 import type { Host } from '../target/host.ts';
@@ -116,7 +117,16 @@ export class Tunnel {
     const deadline = new Deadline(clock, host.name, settings.deadlineMs);
     const signal = AbortSignal.any([link.closed, stop, deadline.signal]);
     try {
-      const aws = await within(signal, this.#resolveAws(link, host));
+      const setDeadline = (ms: number, text: string, shown: boolean) => {
+        link.send(FrameType.progress, { text, deadlineMs: deadline.restart(ms), shown } satisfies Progress);
+      };
+      let isPersonAsked = false;
+      const resolving = this.#resolveAws(link, host, () => {
+        isPersonAsked = true;
+        setDeadline(personTimeoutMs + settings.deadlineMs, 'a person is asked', false);
+      });
+      const aws = await within(signal, resolving);
+      if (isPersonAsked) setDeadline(settings.deadlineMs, `opening ${host.name}`, false);
       const target = await names.idOf(call, aws, signal);
       const notes = {
         ...notesFor(this.#parts.ledger, { caller: this.#request.caller, aws, host, target }),
@@ -136,10 +146,7 @@ export class Tunnel {
           prepared = Promise.all([this.#offerKey(aws, call, target), this.#learnHostKeys(aws, call, target, signal)]);
           return this.#openOnce(call, { target, aws, notes, signal });
         },
-        onStart: (text, withinMs) => {
-          const deadlineMs = deadline.restart(withinMs + settings.deadlineMs);
-          link.send(FrameType.progress, { text, deadlineMs, shown: true } satisfies Progress);
-        },
+        onStart: (text, withinMs) => setDeadline(withinMs + settings.deadlineMs, text, true),
       }).catch((error: unknown) => {
         names.forgetHost(call, aws);
         throw error;
@@ -174,9 +181,10 @@ export class Tunnel {
     return readCall(this.#request, { flags, env: caller.env, file: findPaths(caller.env).configFile });
   }
 
-  #resolveAws(link: ControlLink, host: Host): Promise<AwsContext> {
+  #resolveAws(link: ControlLink, host: Host, onAsksPerson: () => void): Promise<AwsContext> {
     const wanted = { profile: host.profile, region: host.region };
-    return this.#parts.aws.open(this.#request.caller, wanted, () => askCaller(link, wanted));
+    const ask = (tell: () => void) => askCaller(link, wanted, tell);
+    return this.#parts.aws.open(this.#request.caller, wanted, ask, onAsksPerson);
   }
 
   /**

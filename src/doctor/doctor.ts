@@ -19,13 +19,15 @@ export interface DoctorOptions {
   paths: Paths;
   /** `~/.ssh/keyhole`, or why there can be none. */
   sshDir: string | KeyholeError;
+  /** Gets the code that a role may want. */
+  mfaCode?: (serial: string) => Promise<string>;
   clock: Clock;
   log: Log;
   signal: AbortSignal;
 }
 
 export async function* examine(options: DoctorOptions): AsyncGenerator<Finding> {
-  const { env, host, paths, sshDir, clock, signal } = options;
+  const { env, host, paths, sshDir, mfaCode, clock, signal } = options;
   yield* checkMachine({ env, host, sshDir, configFile: paths.configFile, clock, signal });
   let call: Call | undefined;
   let aws: AwsContext;
@@ -36,7 +38,8 @@ export async function* examine(options: DoctorOptions): AsyncGenerator<Finding> 
     return;
   }
   try {
-    aws = await openAws({ profile: call?.host.profile, region: call?.host.region, clock, log: options.log });
+    const { profile, region } = call?.host ?? {};
+    aws = await openAws({ profile, region, ...(mfaCode && { mfaCode }), clock, log: options.log });
   } catch (error) {
     yield failed('credentials', error);
     return;

@@ -15,7 +15,9 @@ export interface ProxyOptions {
   receiver: Receiver;
   request: Omit<OpenRequest, 'handover' | 'socketInode'>;
   /** Answers the daemon's question for the caller's AWS settings (design.md section 4). */
-  resolveAws(wanted: Record<string, unknown>, signal: AbortSignal): Promise<object>;
+  resolveAws(wanted: Record<string, unknown>, signal: AbortSignal, onAsksPerson: () => void): Promise<object>;
+  /** How long a person may take to answer, in ms. */
+  personTimeoutMs: number;
   /** Until the daemon tells the deadline of this host's settings. */
   deadlineMs: number;
   clock: Clock;
@@ -71,7 +73,7 @@ async function openTunnel(options: ProxyOptions, deadline: Deadline, signal: Abo
 
 async function askForTunnel(
   link: ControlLink,
-  { request, receiver, resolveAws, onProgress }: ProxyOptions,
+  { request, receiver, resolveAws, personTimeoutMs, onProgress }: ProxyOptions,
   deadline: Deadline,
   signal: AbortSignal,
 ): Promise<void> {
@@ -91,9 +93,14 @@ async function askForTunnel(
         if (deadlineMs !== undefined) deadline.set(deadlineMs + deadlineGraceMs);
         break;
       }
-      case FrameType.resolve:
-        link.send(FrameType.resolved, await answer(link, () => resolveAws(frame.body, signal)));
+      case FrameType.resolve: {
+        const onAsksPerson = () => {
+          deadline.extend(personTimeoutMs);
+          link.send(FrameType.asking);
+        };
+        link.send(FrameType.resolved, await answer(link, () => resolveAws(frame.body, signal, onAsksPerson)));
         break;
+      }
       case FrameType.error:
         throw parseError(frame.body);
       default:
@@ -152,6 +159,11 @@ class Deadline {
   set(ms: number): void {
     this.#timer.cancel();
     this.#timer = this.#clock.after(Math.max(0, this.#start + ms - this.#clock.now()), () => this.#over(ms));
+  }
+
+  /** Also counts for what the daemon says later: it gives a person as much time. */
+  extend(ms: number): void {
+    this.set(this.#clock.now() - this.#start + ms);
   }
 
   cancel(): void {

@@ -93,6 +93,30 @@ t.test('of callers that come together one is asked', async (t) => {
   t.equal(new Set(all).size, 1);
 });
 
+t.test('all who wait for an answer are told that a person is asked for it, also who comes later', async (t) => {
+  const { contexts, caller } = setUp(t);
+  const told: string[] = [];
+  const person = Promise.withResolvers<void>();
+  const ask = async (onAsksPerson: () => void) => {
+    await turn();
+    onAsksPerson();
+    await person.promise;
+    return answer('AKIAONE');
+  };
+  const open = (who: string) => contexts.open(caller, {}, ask, () => told.push(who));
+  const first = [open('asked'), open('waits')];
+  await turn();
+  await turn();
+  t.strictSame(told, ['asked', 'waits']);
+  const late = open('late');
+  await turn();
+  t.strictSame(told, ['asked', 'waits', 'late']);
+  person.resolve();
+  await Promise.all([...first, late]);
+  await open('known');
+  t.equal(told.length, 3, 'nobody is asked for what is known');
+});
+
 t.test('a caller that dies while it is asked leaves it to the next; so does one that answers nonsense', async (t) => {
   for (const code of ['control-closed', 'interrupted', 'deadline', 'child-failed', 'nonsense']) {
     const { contexts, caller } = setUp(t);

@@ -51,6 +51,21 @@ t.test('fd mode: after ready nothing comes until ssh speaks, then every byte bot
   t.strictSame(stage.failures, []);
 });
 
+t.test('while a person is asked, the deadline waits; then it begins anew', async (t) => {
+  const stage = await setStage(t);
+  const link = await stage.connect();
+  link.send(FrameType.open, stage.request({ flags: { deadline: '1s' } }));
+  const [first] = await conversation(stage, link, FrameType.resolve);
+  link.send(FrameType.asking);
+  t.equal(first?.body.deadlineMs, 1_000);
+  t.match(await link.receive(), { type: FrameType.progress, body: { deadlineMs: 122_000 } });
+  const waiting = performance.now();
+  await until('the deadline would be over', () => performance.now() - waiting > 1_300);
+  link.send(FrameType.resolved, stage.resolved);
+  const frames = await conversation(stage, link, FrameType.ready);
+  t.match(frames[0], { type: FrameType.progress, body: { deadlineMs: Number } });
+});
+
 t.test('relay mode: go, then every byte both ways, also those in one piece with go', async (t) => {
   const stage = await setStage(t);
   const link = await stage.connect();

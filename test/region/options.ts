@@ -20,6 +20,8 @@ export interface RegionOptions {
   account?: string;
   /** Default: one lasting key of the IAM user `alice`. The first is the one in `Region.env`. */
   accessKeys?: AccessKeyOptions[];
+  /** Roles that may be assumed with any key of the region, by ARN. */
+  roles?: Record<string, RoleOptions>;
   /** Denied whatever a key's own policies say. */
   denials?: Denial[];
   nodes?: NodeOptions[];
@@ -65,6 +67,13 @@ export interface AccessKeyOptions {
   /** Whose key it is: an IAM user's or an assumed role's ARN; default the user `alice`. */
   arn?: string;
   /** What its owner may do, and nothing else; default: everything. */
+  policies?: PolicyDocument[];
+}
+
+export interface RoleOptions {
+  /** The device and the code without which nobody gets in; each code is good once. */
+  mfa?: { serial: string; codes: string[] };
+  /** What its session may do; default: everything. */
   policies?: PolicyDocument[];
 }
 

@@ -113,7 +113,12 @@ export async function startRegion(options: RegionOptions = {}): Promise<Region> 
     seed: options.seed ?? 1,
     requests,
   });
-  const services = [ssmService(state), instanceConnectService(state), ec2Service(state), stsService()];
+  const services = [
+    ssmService(state),
+    instanceConnectService(state),
+    ec2Service(state),
+    stsService(state, options.roles ?? {}),
+  ];
   const front = new ApiFront(state, services, apiFaults, requests);
 
   // Certificates are judged by the machine's clock, whatever the service's says.

@@ -1,6 +1,9 @@
-// AWS STS (query protocol, version 2011-06-15): GetCallerIdentity, which no policy can forbid.
+// AWS STS (query protocol, version 2011-06-15): GetCallerIdentity, which no policy can forbid, and AssumeRole.
+import type { RoleOptions } from '../options.ts';
+import type { RegionState } from '../state.ts';
 import { type QueryDialect, queryWire } from './query-wire.ts';
 import type { Call, Service } from './service.ts';
+import { assumeRole } from './sts-assume-role.ts';
 
 const namespace = 'https://sts.amazonaws.com/doc/2011-06-15/';
 
@@ -28,7 +31,7 @@ const dialect: QueryDialect = {
     `<RequestId>${requestId}</RequestId></ErrorResponse>`,
 };
 
-export function stsService(): Service {
+export function stsService(state: RegionState, roles: Record<string, RoleOptions>): Service {
   return {
     signingName: 'sts',
     wire: queryWire(dialect),
@@ -41,6 +44,7 @@ export function stsService(): Service {
           Arn: principal.arn,
         }),
       },
+      AssumeRole: assumeRole(state, roles),
     },
   };
 }
