@@ -22,6 +22,8 @@ const lastWordsMs = 100;
 const takenWithinMs = 900;
 /** From hang-up to leaving whatever is not done. With `lastWordsMs` below the 3 s that a user is promised. */
 const goneWithinMs = 2_650;
+/** After a signal, once the session has ended: how long what came before is still held for a reader that stands still. */
+const readWithinMs = 800;
 const orphanPollMs = 500;
 
 /**
@@ -130,6 +132,17 @@ class Relay {
   readonly #told = (): void => {
     this.#options.stdin.resume();
     this.#timers.push(this.#options.clock.after(lastWordsMs, this.#hangUp));
+    const { transport } = this.#options;
+    if (transport.writableFinished) this.#ended();
+    else transport.once('finish', this.#ended);
+  };
+
+  readonly #ended = (): void => {
+    const unread = this.#options.clock.after(readWithinMs, () => {
+      this.#stdoutGone = true;
+      this.#options.transport.destroy();
+    });
+    this.#timers.push(unread);
   };
 
   /** Our side is done: deliver what was taken, end the session, and be gone in time. */
@@ -169,6 +182,7 @@ class Relay {
     for (const timer of [this.#orphanPoll, ...this.#timers]) timer?.cancel();
     const { stdin, stdout, signal } = this.#options;
     signal.removeEventListener('abort', this.#told);
+    this.#options.transport.off('finish', this.#ended);
     stdin.off('data', this.#fromStdin);
     stdin.off('end', this.#hangUp);
     stdin.pause();

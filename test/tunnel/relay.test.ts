@@ -118,6 +118,20 @@ t.test('a session whose end is never confirmed is left within 3 s after a signal
   t.equal(state.end, 'clean');
 });
 
+t.test('after a signal nobody waits for a reader that stands still, once the session has ended', async (t) => {
+  const { clock, transport, stdout, stop, state, ended } = start(t);
+  stdout.reading = false;
+  for (let n = 0; n < 20; n++) transport.say('sixteen bytes ..');
+  await turn();
+  stop.abort();
+  await clock.advance(899);
+  t.equal(state.end, 'running');
+  t.ok(transport.sessionEnded);
+  await clock.advance(1);
+  await ended;
+  t.equal(state.end, 'clean');
+});
+
 t.test('after a signal the last words of stdin are still delivered', async (t) => {
   const { clock, transport, stdin, stop, state, ended } = start(t);
   stop.abort();
