@@ -49,6 +49,8 @@ export interface ChannelOptions {
   maxMessagesPerSecond: number;
   windowMessages?: number;
   windowBytes?: number;
+  /** How far ahead of a gap messages are kept. */
+  maxAheadMessages?: number;
   acknowledgeDelayMs?: number;
   holdAfterHandshakeMs?: number;
   /** Wall time (ms since 1970) at `now` = 0, for CreatedDate. */
@@ -81,7 +83,7 @@ const defaultHoldAfterHandshakeMs = 250;
 
 export class DataChannel {
   readonly #options: ChannelOptions;
-  readonly #incoming = new Incoming();
+  readonly #incoming: Incoming;
   readonly #outgoing: Outgoing;
   readonly #pace: Pace;
   #acknowledges: Acknowledge[] = [];
@@ -94,6 +96,7 @@ export class DataChannel {
 
   constructor(options: ChannelOptions) {
     this.#options = options;
+    this.#incoming = new Incoming(options.maxAheadMessages);
     this.#pace = new Pace(options.maxMessagesPerSecond);
     this.#outgoing = new Outgoing({
       maxPayloadBytes: options.maxPayloadBytes,

@@ -1,4 +1,5 @@
 // What may go wrong in a run, each kind of trouble under a name of its own. All numbers are drawn from the seed.
+import { Backoff } from '../../src/ssm/backoff.ts';
 import type { Faults } from './link.ts';
 import { Random } from './random.ts';
 
@@ -26,6 +27,10 @@ export interface Scenario {
   downBytes: number;
   maxPayloadBytes: number;
   windowMessages: number;
+  windowBytes: number;
+  /** How many messages the client, and the agent, keep that are ahead of a gap. */
+  maxAheadMessages: number;
+  agentCapacity: number;
   /** The gateway cuts the client's socket over longer messages. */
   maxMessageBytes: number;
   up: Faults;
@@ -34,6 +39,10 @@ export interface Scenario {
   writeFromMs: number;
   speakFromMs: number;
   cuts: (Span & { leg: 'client' | 'agent' })[];
+  /** Half-open connections, a client that sleeps, and the gateway's pause_publication. */
+  standstills: Span[];
+  sleeps: Span[];
+  pauses: Span[];
   readerPauses: Span[];
   portStalls: Span[];
   noise: number[];
@@ -70,6 +79,40 @@ const troubles: Record<string, Trouble> = {
   cuts: (random) => ({
     cuts: several(random, 4, () => ({ ...span(random, 3000, 3000), leg: random.pick(['client', 'agent']) })),
     mayLose: true,
+  }),
+  'half-open': (random) => ({ standstills: several(random, 3, () => span(random, 3000, 12_000)) }),
+  // Each wakes up to a socket that is as it was, or gone.
+  sleep: (random) => {
+    const sleeps = several(random, 3, () => span(random, 3000, 60_000));
+    const woken = sleeps.filter(() => random.chance(0.5));
+    const cuts = woken.map(({ at, forMs }) => ({
+      at: at + forMs,
+      forMs: random.magnitude(3000),
+      leg: 'client' as const,
+    }));
+    return { sleeps, cuts, mayLose: true };
+  },
+  // Ten minutes, as a train through the mountains.
+  'long away': (random) => ({
+    cuts: [{ at: random.between(0, 3000), forMs: random.between(60_000, 600_000), leg: 'client' }],
+    mayLose: true,
+    limitMs: 900_000,
+  }),
+  // A cut that lasts as long as the tries of ResumeSession that fail, for want of credentials or for throttling.
+  'refused resumes': (random) => ({
+    cuts: several(random, 2, () => ({ at: random.between(0, 5000), forMs: triesMs(random), leg: 'client' as const })),
+    mayLose: true,
+    limitMs: 900_000,
+  }),
+  pauses: (random) => ({ pauses: several(random, 10, () => span(random, 3000, 3000)) }),
+  'narrow buffers': (random) => ({
+    windowBytes: random.magnitude(64 * 1024),
+    maxAheadMessages: random.magnitude(50),
+    agentCapacity: random.magnitude(50),
+    up: { lose: random.between(0, 0.05), reorder: random.between(0, 0.2) },
+    down: { lose: random.between(0, 0.05), reorder: random.between(0, 0.2) },
+    mayLose: true,
+    limitMs: 900_000,
   }),
   stalls: (random) => ({
     // Shorter than the agent waits for the handshake.
@@ -126,6 +169,9 @@ export function drawScenario(seed: number, name: string = scenarioNames[seed % s
     downBytes: amount(random, 100_000),
     maxPayloadBytes: random.pick([1024, 1024, 4096, 32 * 1024]),
     windowMessages: random.pick([1000, 1000, 20, 1]),
+    windowBytes: 4 * 2 ** 20,
+    maxAheadMessages: 10_000,
+    agentCapacity: 100_000,
     maxMessageBytes: Infinity,
     up: {},
     down: {},
@@ -133,6 +179,9 @@ export function drawScenario(seed: number, name: string = scenarioNames[seed % s
     writeFromMs: random.pick([0, 0, random.between(0, 2000)]),
     speakFromMs: random.pick([0, random.between(0, 2000)]),
     cuts: [],
+    standstills: [],
+    sleeps: [],
+    pauses: [],
     readerPauses: [],
     portStalls: [],
     noise: [],
@@ -153,6 +202,14 @@ function amount(random: Random, most: number): number {
 
 function several<T>(random: Random, most: number, make: () => T): T[] {
   return Array.from({ length: random.integer(1, most) }, make);
+}
+
+/** By the product's own pauses between tries. */
+function triesMs(random: Random): number {
+  const backoff = new Backoff(1_200_000, () => random.real());
+  let now = 0;
+  for (let left = random.integer(1, 40); left > 0; left--) now += (backoff.next(now) ?? 0) + random.between(20, 500);
+  return now;
 }
 
 function span(random: Random, withinMs: number, longestMs: number): Span {

@@ -22,6 +22,8 @@ export interface ClientOptions {
   uuid(): string;
   maxPayloadBytes: number;
   windowMessages: number;
+  windowBytes: number;
+  maxAheadMessages: number;
 }
 
 export type MakeClient = (options: ClientOptions) => Client;
@@ -68,6 +70,8 @@ class World {
   #idleLooks = 0;
   #appointments: Appointment[] = [];
   #clientUp = true;
+  /** The client's process does not run until then. */
+  #asleepUntil = 0;
   #agentUp = true;
   #agentInbox: Buffer[] = [];
   readonly #upward: Buffer;
@@ -90,12 +94,13 @@ class World {
     this.#downward = new Random(seed, 'downward').bytes(scenario.downBytes);
     const uuids = new Random(seed, 'uuid');
     const uuid = () => uuids.uuid();
-    const { maxPayloadBytes, windowMessages } = scenario;
-    this.#client = makeClient({ epoch, uuid, maxPayloadBytes, windowMessages });
+    const { maxPayloadBytes, windowMessages, windowBytes, maxAheadMessages, agentCapacity } = scenario;
+    this.#client = makeClient({ epoch, uuid, maxPayloadBytes, windowMessages, windowBytes, maxAheadMessages });
     this.#agent = new AgentChannel({
       agentVersion: '3.3.1142.0',
       properties: { portNumber: '22' },
       wallTime: () => epoch + Math.floor(this.#now),
+      incomingCapacity: agentCapacity,
       newMessageId: uuid,
     });
     this.#up = new Link(new Random(seed, 'up'), scenario.up, damageForAgent);
@@ -117,6 +122,10 @@ class World {
     return this.#judge(this.#closed);
   }
 
+  get #clientRuns(): boolean {
+    return this.#clientUp && this.#asleepUntil <= this.#now;
+  }
+
   /** Does what is due now, until nothing is. */
   #settle(): void {
     for (let steps = 0; this.#step(); steps++) {
@@ -133,7 +142,7 @@ class World {
       appointment.keep();
       return true;
     }
-    const forClient = this.#clientUp ? this.#down.take(now) : undefined;
+    const forClient = this.#clientRuns ? this.#down.take(now) : undefined;
     if (forClient !== undefined) {
       this.#clientReceives(forClient);
       return true;
@@ -155,13 +164,14 @@ class World {
 
   #nextTime(): number {
     const readAt = this.#port.readable ? (this.#agent.readAt() ?? Infinity) : Infinity;
-    const clientAt = this.#clientUp ? (this.#client.deadline(this.#now) ?? Infinity) : Infinity;
+    const clientAt = this.#clientRuns ? (this.#client.deadline(this.#now) ?? Infinity) : Infinity;
     // Rounding may need one more look; a deadline that stays due while next() has nothing makes a busy loop.
     this.#idleLooks = clientAt <= this.#now ? this.#idleLooks + 1 : 0;
     if (this.#idleLooks > 3) this.#violated('deadline() is due, but next() has nothing');
     return Math.min(
       this.#appointments[0]?.at ?? Infinity,
-      this.#clientUp ? this.#down.nextAt() : Infinity,
+      this.#clientRuns ? this.#down.nextAt() : Infinity,
+      this.#asleepUntil > this.#now ? this.#asleepUntil : Infinity,
       this.#up.nextAt(),
       Math.max(clientAt, this.#now + 0.01),
       Math.max(this.#agent.deadline() ?? Infinity, this.#now + 0.01),
@@ -170,7 +180,7 @@ class World {
   }
 
   #clientSends(): boolean {
-    if (!this.#clientUp) return false;
+    if (!this.#clientRuns) return false;
     const message = this.#client.next(this.#now);
     if (message === undefined) return false;
     const { messageType, payloadType } = parseMessage(message);
@@ -196,6 +206,8 @@ class World {
 
   #noteDelivery(sequenceNumber: number | undefined): void {
     if (sequenceNumber === undefined || sequenceNumber < this.#firstMissing) return;
+    // Dropped as if it had been lost.
+    if (sequenceNumber - this.#firstMissing > this.#scenario.maxAheadMessages) return;
     this.#ahead.add(sequenceNumber);
     while (this.#ahead.delete(this.#firstMissing)) this.#firstMissing++;
   }
@@ -282,11 +294,15 @@ class World {
 
   #makeAppointments(): void {
     const { writeFromMs, speakFromMs, cuts, readerPauses, portStalls, noise, ending, endAtMs } = this.#scenario;
+    const { standstills, sleeps, pauses } = this.#scenario;
     this.#after(writeFromMs, () => this.#write());
     this.#after(speakFromMs, () => this.#speak());
     for (const { at, forMs, leg } of cuts) {
       this.#after(at, () => (leg === 'client' ? this.#cutClient(forMs, 1006) : this.#cutAgent(forMs)));
     }
+    for (const { at, forMs } of standstills) this.#after(at, () => this.#standStill(at + forMs));
+    for (const { at, forMs } of sleeps) this.#after(at, () => this.#sleep(at + forMs));
+    for (const { at, forMs } of pauses) this.#after(at, () => this.#pause(forMs));
     for (const { at, forMs } of readerPauses) this.#after(at, () => this.#down.hold(at + forMs));
     for (const { at, forMs } of portStalls) this.#after(at, () => this.#port.stall(at + forMs));
     for (const at of noise) this.#after(at, () => this.#makeNoise());
@@ -343,6 +359,29 @@ class World {
       // The end may have been lost with the socket; whoever resumes an ended session hears of it again.
       if (this.#agentEnd !== undefined) this.#sendChannelClosed(this.#agentEnd.output);
     });
+  }
+
+  /** Half-open: nothing passes either way, then everything goes on. */
+  #standStill(until: number): void {
+    this.#note(() => `nothing passes until ${until.toFixed(0)}`);
+    this.#up.hold(until);
+    this.#down.hold(until);
+  }
+
+  /** A machine that sleeps, a process that is stopped: for the client the time jumps. */
+  #sleep(until: number): void {
+    this.#note(() => `the client sleeps until ${until.toFixed(0)}`);
+    this.#asleepUntil = Math.max(this.#asleepUntil, until);
+  }
+
+  /** The gateway tells both sides to pause, and then to go on. */
+  #pause(forMs: number): void {
+    const tellBoth = (messageType: string) => {
+      this.#tellAgent(messageType);
+      if (this.#clientUp) this.#down.sendFaithfully(serviceMessage(this.#random, messageType, undefined), this.#now);
+    };
+    tellBoth(MessageType.pausePublication);
+    this.#after(forMs, () => tellBoth(MessageType.startPublication));
   }
 
   #cutAgent(forMs: number): void {

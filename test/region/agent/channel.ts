@@ -19,7 +19,7 @@ import { Outgoing } from './outgoing.ts';
 
 /** Bytes of sshd in one message (protocol.md 4.4, StreamDataPayloadSize). */
 export const maxPayloadBytes = 1024;
-/** Messages held while an earlier one is missing (4.4); beyond it they are dropped without an ack (4.3). */
+/** As observed (4.4). */
 const incomingCapacity = 100_000;
 /** Waits for the HandshakeResponse (5.3). */
 const handshakeTimeoutMs = 15_000;
@@ -43,6 +43,8 @@ export interface AgentChannelOptions {
   readIntervalMs?: number;
   /** Milliseconds since 1970, for CreatedDate. */
   wallTime?: () => number;
+  /** Messages held while an earlier one is missing; beyond it they are dropped without an ack (4.3). */
+  incomingCapacity?: number;
   newMessageId?: () => string;
 }
 
@@ -88,6 +90,7 @@ export class AgentChannel {
       refusedPortDelayMs: 60_000,
       readIntervalMs: observedReadIntervalMs,
       wallTime: Date.now,
+      incomingCapacity,
       newMessageId: randomUUID,
       ...options,
     };
@@ -271,7 +274,7 @@ export class AgentChannel {
   // protocol.md 4.3, column Agent.
   #receiveStreamData(message: Message, now: number): void {
     if (message.sequenceNumber > this.#expectedSequenceNumber) {
-      if (this.#incoming.size >= incomingCapacity) return;
+      if (this.#incoming.size >= this.#options.incomingCapacity) return;
       this.#acknowledge(message);
       this.#incoming.set(message.sequenceNumber, message);
     } else if (message.sequenceNumber < this.#expectedSequenceNumber) {
