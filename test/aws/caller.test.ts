@@ -1,7 +1,8 @@
-import { utimesSync, writeFileSync } from 'node:fs';
+import { mkdirSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import {
+  loginFilesStamp,
   settingsWithoutSecrets,
   sharedFilesStamp,
   surroundingsKey,
@@ -99,6 +100,23 @@ t.test('a file that appears changes the stamp; one that can not be looked at is 
   t.not(sharedFilesStamp({ env: { HOME: home }, cwd: '/' }), before);
   t.type(sharedFilesStamp({ env: { HOME: '/nonexistent' }, cwd: '/' }), 'string');
   t.type(sharedFilesStamp({ env: {}, cwd: '/' }), 'string');
+});
+
+t.test('a login changes the stamp of logins, and nothing else of the folder does', async (t) => {
+  const home = t.testdir({});
+  const at = { env: { HOME: home }, cwd: '/' };
+  const before = loginFilesStamp(at);
+  mkdirSync(join(home, '.aws', 'sso', 'cache'), { recursive: true });
+  t.equal(loginFilesStamp(at), before);
+  const token = join(home, '.aws', 'sso', 'cache', 'token.json');
+  writeFileSync(token, 'one');
+  const first = loginFilesStamp(at);
+  t.not(first, before);
+  writeFileSync(join(home, '.aws', 'config'), '');
+  t.equal(loginFilesStamp(at), first);
+  writeFileSync(token, 'another'); // in place, as the aws command does
+  t.not(loginFilesStamp(at), first);
+  t.equal(loginFilesStamp({ env: { HOME: '/nowhere' }, cwd: '/' }), '');
 });
 
 t.test('a successor is left names and no secret, or nothing', async (t) => {

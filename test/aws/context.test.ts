@@ -189,6 +189,46 @@ t.test('credentials that AWS calls expired are fetched anew once', async (t) => 
   });
 });
 
+t.test('a session is resumed by one call, with fresh credentials where ours are refused', async (t) => {
+  const region = await regionFor(t);
+  useAwsSettings(t, {}, region.env);
+  const aws = await openAws(options);
+  t.teardown(() => aws.close());
+  const { sessionId } = await aws.ssm.startSession(request, new AbortController().signal);
+  const calls = () => region.requests.filter(({ action }) => action === 'ResumeSession').length;
+  for (const [code, error] of [
+    ['ThrottlingException', 'throttled'],
+    ['InternalServerError', 'aws-unavailable'],
+    ['DoesNotExistException', 'session-gone'],
+  ] as const) {
+    const before = calls();
+    region.apiFaults.fail('ResumeSession', { code });
+    await t.rejects(aws.ssm.resumeSession(sessionId), { code: error });
+    t.equal(calls(), before + 1, code);
+  }
+  for (const code of ['ExpiredTokenException', 'AccessDeniedException', 'UnrecognizedClientException']) {
+    region.apiFaults.fail('ResumeSession', { code });
+    t.match(await aws.ssm.resumeSession(sessionId), { sessionId }, `${code}, once`);
+  }
+  region.apiFaults.fail('ResumeSession', { code: 'AccessDeniedException', times: 2 });
+  await t.rejects(aws.ssm.resumeSession(sessionId), { code: 'access-denied' });
+});
+
+t.test('connections that were kept are not used any more when they may lead nowhere', async (t) => {
+  const region = await regionFor(t);
+  useAwsSettings(t, {}, region.env);
+  const aws = await openAws(options);
+  t.teardown(() => aws.close());
+  const { freeSockets } = aws.network.http;
+  const kept = () => Object.values(freeSockets).flat();
+  await aws.ssm.getConnectionStatus(target);
+  while (kept().length === 0) await new Promise((resolve) => setImmediate(resolve));
+  const [socket] = kept();
+  aws.ssm.forgetConnections();
+  t.equal(socket!.destroyed, true);
+  t.equal(await aws.ssm.getConnectionStatus(target), 'connected');
+});
+
 t.test('refusals become advice', async (t) => {
   const region = await regionFor(t);
   useAwsSettings(t, {}, region.env);

@@ -184,6 +184,15 @@ t.test('credentials that have ended are refreshed in the surroundings of the cal
   t.strictSame(refreshed, ['/there prod named']);
 });
 
+t.test('credentials that a newer connection of the same caller brought serve the older ones too', async (t) => {
+  const { clock, contexts, refreshed, caller } = setUp(t);
+  const old = await contexts.open(caller, {}, async () => answer('AKIAOLD', { expiresIn: 3_600_000 }));
+  clock.ms = 3_600_000;
+  await contexts.open(caller, {}, async () => answer('AKIANEW', { expiresIn: 7_200_000 })); // MFA, say
+  t.match(await old.credentials(), { accessKeyId: 'AKIANEW' });
+  t.strictSame(refreshed, []);
+});
+
 t.test('what a program of the user said holds for callers that agree in everything', async (t) => {
   const { contexts, caller } = setUp(t);
   const program = async () => answer('AKIAONE', { asksProgram: true });

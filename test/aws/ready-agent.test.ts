@@ -81,6 +81,14 @@ t.test('what has become too old while the machine slept is not taken', async (t)
   t.equal(await request(), 1);
 });
 
+t.test('what may lead nowhere is not taken', async (t) => {
+  const { agent, port, count, request } = await setUp(t);
+  agent.prepare('localhost', port);
+  await count(1);
+  agent.forgetReady();
+  t.equal(await request(), 1);
+});
+
 t.test('one that the peer closes soon is not made again', async (t) => {
   const { agent, sockets, clock, port, count } = await setUp(t);
   agent.expect('localhost', port);

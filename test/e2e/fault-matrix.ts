@@ -5,7 +5,7 @@ import { Random } from '../sim/random.ts';
 import { type DaemonBench, openDaemonBench } from './daemon-bench.ts';
 import type { Cell } from './fault-cells.ts';
 import { Credentials } from './fault-credentials.ts';
-import { Freight, Transfer } from './fault-transfer.ts';
+import { Freight, openTransfers, type Transfer } from './fault-transfer.ts';
 
 export interface MatrixOptions {
   cells: Cell[];
@@ -36,20 +36,21 @@ export async function runMatrix(t: Test, options: MatrixOptions): Promise<void> 
   });
   const freight = new Freight(bench, options);
   const { timeoutMs } = options;
-  const transfers = wanted.map(({ cell, direction }, at) => {
-    const host = bench.instances[at]!;
-    const credentials = cell.ownCredentials ? new Credentials(bench, host) : undefined;
-    const transfer = new Transfer({ bench, freight, direction, host, env: credentials?.env, timeoutMs });
-    return { transfer, renewCredentials: () => credentials?.renew() };
-  });
-  // The machine has enough to do with so many logins.
-  await Promise.all(transfers.map(({ transfer }) => transfer.isReady()));
+  const credentials = wanted.map(({ cell }, at) =>
+    cell.ownCredentials ? new Credentials(bench, bench.instances[at]!) : undefined,
+  );
+  const transfers = await openTransfers(
+    wanted.map(({ direction }, at) => {
+      return { bench, freight, direction, host: bench.instances[at]!, env: credentials[at]?.env, timeoutMs };
+    }),
+  );
   t.jobs = wanted.length;
   await Promise.all(
     wanted.map(({ cell, direction }, at) =>
       t.test(`${direction}: ${cell.name}`, { buffered: true }, (t) => {
         const random = new Random(options.seed, `${direction} ${cell.name}`);
-        return runCell(t, { cell, bench, ...transfers[at]!, random, faults: faults[at] });
+        const renewCredentials = () => credentials[at]?.renew();
+        return runCell(t, { cell, bench, transfer: transfers[at]!, renewCredentials, random, faults: faults[at] });
       }),
     ),
   );

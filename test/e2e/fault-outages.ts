@@ -3,7 +3,7 @@
 import type { Test } from 'tap';
 import { type DaemonBench, kill } from './daemon-bench.ts';
 import { openFaultBench } from './fault-matrix.ts';
-import { Freight, Transfer } from './fault-transfer.ts';
+import { Freight, openTransfers, type Transfer } from './fault-transfer.ts';
 import { until } from './fixture.ts';
 
 export interface OutageOptions {
@@ -53,10 +53,9 @@ async function outage(
   const bench = await openFaultBench(t, seed, { instances: idle + 2 });
   const freight = new Freight(bench, { upBytes, downBytes });
   const timeoutMs = ms + 180_000;
-  const transfers = bench.instances.map(
-    (host, at) => new Transfer({ bench, freight, direction: at === 1 ? 'up' : 'down', host, timeoutMs }),
+  const transfers = await openTransfers(
+    bench.instances.map((host, at) => ({ bench, freight, direction: at === 1 ? 'up' : 'down', host, timeoutMs })),
   );
-  await Promise.all(transfers.map((transfer) => transfer.isReady()));
   // First the download, which takes seconds.
   for (const transfer of transfers.slice(0, 2)) {
     transfer.begin();

@@ -35,6 +35,24 @@ export interface TransferOptions {
 
 const ready = 'ready\n';
 
+/** So many logins at once leave a machine of two cores time for the daemon and for AWS. */
+const openAtOnce = 6;
+
+/** Starts as many transfers as places are given, and resolves when all of them are connected. */
+export async function openTransfers(places: TransferOptions[]): Promise<Transfer[]> {
+  const transfers: Transfer[] = [];
+  let next = 0;
+  const open = async () => {
+    while (next < places.length) {
+      const at = next++;
+      transfers[at] = new Transfer(places[at]!);
+      await transfers[at].isReady();
+    }
+  };
+  await Promise.all(Array.from({ length: openAtOnce }, open));
+  return transfers;
+}
+
 export class Transfer {
   readonly #options: TransferOptions;
   readonly #ssh: Running;
