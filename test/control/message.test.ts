@@ -1,9 +1,15 @@
 import fc from 'fast-check';
 import t from 'tap';
 import {
+  type ConnectionEvent,
+  type ForwardRequest,
   type OpenRequest,
+  parseConnectionEvent,
   parseError,
+  parseForwardingReply,
+  parseForwardRequest,
   parseHello,
+  parseNames,
   parseOpenRequest,
   parseProgress,
   parseRetireRequest,
@@ -47,6 +53,42 @@ t.test('a request with a member of the wrong kind is refused, whichever it is', 
   ];
   for (const members of wrong) {
     t.throws(() => parseOpenRequest({ ...request, ...members }), { code: 'control-message' }, JSON.stringify(members));
+  }
+});
+
+t.test('a wish for a local tunnel and what is told of it are read as they were written', async (t) => {
+  const wish: ForwardRequest = {
+    name: 'db',
+    host: 'web-1.ec2',
+    forwardings: ['5432:db.internal:5432'],
+    expose: false,
+    detached: true,
+    flags: {},
+    caller: request.caller,
+  };
+  t.strictSame(parseForwardRequest(JSON.parse(JSON.stringify(wish))), wish);
+  t.strictSame(parseForwardingReply({ locals: ['127.0.0.1:5432'] }), { locals: ['127.0.0.1:5432'] });
+  t.strictSame(parseNames({ names: [] }), []);
+  const opened: ConnectionEvent = { type: 'opened', local: '127.0.0.1:5432', id: 1, from: '127.0.0.1:999' };
+  t.strictSame(parseConnectionEvent(JSON.parse(JSON.stringify(opened))), opened);
+  const failure = { code: 'port-refused', message: 'no', hint: 'why?' };
+  const closed = { ...opened, type: 'closed', bytesSent: 1, bytesReceived: 2, durationMs: 3, failure };
+  t.strictSame(parseConnectionEvent(JSON.parse(JSON.stringify(closed))), closed);
+
+  for (const members of [
+    { forwardings: '80' },
+    { forwardings: [80] },
+    { forwardings: Array(300).fill('80') },
+    { name: 5 },
+  ]) {
+    t.throws(() => parseForwardRequest({ ...wish, ...members }), { code: 'control-message' }, JSON.stringify(members));
+  }
+  for (const members of [{ id: '1' }, { type: 'closed' }, { local: undefined }]) {
+    t.throws(
+      () => parseConnectionEvent({ ...opened, ...members }),
+      { code: 'control-message' },
+      JSON.stringify(members),
+    );
   }
 });
 
