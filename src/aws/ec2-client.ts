@@ -6,6 +6,7 @@ import {
   DescribeInstancesCommand,
   EC2Client,
   type Ec2InstanceConnectEndpoint,
+  type Filter,
   GetConsoleOutputCommand,
   StartInstancesCommand,
 } from '@aws-sdk/client-ec2';
@@ -15,7 +16,8 @@ import {
   type Ec2Api,
   type Ec2Options,
   type InstanceConnectEndpoint,
-  maxNamedInstances,
+  type ListedInstance,
+  maxListedInstances,
   type NamedInstance,
 } from './ec2.ts';
 import { withRetries } from './retry.ts';
@@ -43,6 +45,18 @@ export function ec2Client({ config, region, profile, clock }: Ec2Options, endpoi
     );
   }
 
+  async function describeAll(what: string, Filters: Filter[]): Promise<AwsInstance[]> {
+    const found: AwsInstance[] = [];
+    let NextToken: string | undefined;
+    do {
+      const command = new DescribeInstancesCommand({ Filters, MaxResults: 1_000, NextToken });
+      const page = await call('DescribeInstances', what, () => client.send(command));
+      found.push(...(page.Reservations ?? []).flatMap(({ Instances = [] }) => Instances));
+      NextToken = page.NextToken;
+    } while (NextToken && found.length < maxListedInstances);
+    return found;
+  }
+
   return {
     endpoint,
 
@@ -63,27 +77,28 @@ export function ec2Client({ config, region, profile, clock }: Ec2Options, endpoi
     },
 
     async describeNamedInstances(nameTag, states) {
-      const Filters = [
-        { Name: 'instance-state-name', Values: states },
-        nameTag === undefined ? { Name: 'tag-key', Values: ['Name'] } : { Name: 'tag:Name', Values: [nameTag] },
-      ];
-      const found: NamedInstance[] = [];
-      let NextToken: string | undefined;
-      do {
-        const command = new DescribeInstancesCommand({ Filters, MaxResults: 1_000, NextToken });
-        const page = await call('DescribeInstances', nameTag ?? 'the region', () => client.send(command));
-        found.push(...(page.Reservations ?? []).flatMap(({ Instances = [] }) => Instances).map(parseNamed));
-        NextToken = page.NextToken;
-      } while (NextToken && found.length < maxNamedInstances);
-      return found;
+      const tag =
+        nameTag === undefined ? { Name: 'tag-key', Values: ['Name'] } : { Name: 'tag:Name', Values: [nameTag] };
+      return (await describeAll(nameTag ?? 'the region', [{ Name: 'instance-state-name', Values: states }, tag])).map(
+        parseNamed,
+      );
+    },
+
+    async listInstances() {
+      const states = ['pending', 'running', 'stopping', 'stopped'];
+      return (await describeAll('the region', [{ Name: 'instance-state-name', Values: states }])).map(parseListed);
     },
 
     async *describeEndpoints(where, states) {
       const [wanted, named] =
-        'id' in where ? [{ InstanceConnectEndpointIds: [where.id] }, where.id] : [{}, where.vpcId];
+        where === 'all'
+          ? [{}, 'the region']
+          : 'id' in where
+            ? [{ InstanceConnectEndpointIds: [where.id] }, where.id]
+            : [{}, where.vpcId];
       const Filters = [
         { Name: 'state', Values: states },
-        ...('vpcId' in where ? [{ Name: 'vpc-id', Values: [where.vpcId] }] : []),
+        ...(where !== 'all' && 'vpcId' in where ? [{ Name: 'vpc-id', Values: [where.vpcId] }] : []),
       ];
       let NextToken: string | undefined;
       do {
@@ -116,6 +131,18 @@ function parseNamed(instance: AwsInstance): NamedInstance {
     state: instance.State?.Name ?? 'running',
     zone: instance.Placement?.AvailabilityZone,
     launchedAt: instance.LaunchTime?.toISOString(),
+  };
+}
+
+function parseListed(instance: AwsInstance): ListedInstance {
+  const { id, name, state } = parseNamed(instance);
+  return {
+    id,
+    name: name || undefined,
+    state,
+    platform: instance.PlatformDetails,
+    vpcId: instance.VpcId,
+    address: instance.PrivateIpAddress ?? instance.Ipv6Address,
   };
 }
 

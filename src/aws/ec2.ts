@@ -38,16 +38,31 @@ export interface NamedInstance {
   launchedAt: string | undefined;
 }
 
+/** One of all, as a list shows it. */
+export interface ListedInstance {
+  id: string;
+  /** Its Name tag. */
+  name: string | undefined;
+  state: string;
+  /** `Linux/UNIX`, `Windows`, `Red Hat Enterprise Linux`, …: as it is billed. */
+  platform: string | undefined;
+  vpcId: string | undefined;
+  /** Private. */
+  address: string | undefined;
+}
+
 /** All reject with AwsError (aws/advice.ts). */
 export interface Ec2Api {
   /** Where the settings have EC2 called, if not where AWS has it. */
   readonly endpoint: URL | undefined;
   describeInstance(instanceId: string): Promise<Instance>;
-  /** Those that have the Name tag, or any where it is undefined, in one of the states; at most `maxNamedInstances`. */
+  /** Those that have the Name tag, or any where it is undefined, in one of the states; at most `maxListedInstances`. */
   describeNamedInstances(nameTag: string | undefined, states: string[]): Promise<NamedInstance[]>;
-  /** Those in one of the states, in a VPC or with an id; the next page is fetched when it is asked for. */
+  /** All that have not been terminated. */
+  listInstances(): Promise<ListedInstance[]>;
+  /** Those in one of the states, in a VPC or with an id, or all; the next page is fetched when it is asked for. */
   describeEndpoints(
-    where: { vpcId: string } | { id: string },
+    where: { vpcId: string } | { id: string } | 'all',
     states: string[],
   ): AsyncIterable<InstanceConnectEndpoint>;
   /**
@@ -61,7 +76,7 @@ export interface Ec2Api {
 }
 
 /** Among more, nobody looks for what was meant. */
-export const maxNamedInstances = 10_000;
+export const maxListedInstances = 10_000;
 
 export interface Ec2Options {
   config: EC2ClientConfig & { endpoint?: string };
@@ -90,7 +105,11 @@ export class LazyEc2 implements Ec2Api {
     return await (await this.#client()).describeNamedInstances(nameTag, states);
   }
 
-  async *describeEndpoints(where: { vpcId: string } | { id: string }, states: string[]) {
+  async listInstances(): Promise<ListedInstance[]> {
+    return await (await this.#client()).listInstances();
+  }
+
+  async *describeEndpoints(where: { vpcId: string } | { id: string } | 'all', states: string[]) {
     yield* (await this.#client()).describeEndpoints(where, states);
   }
 

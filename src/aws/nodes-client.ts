@@ -1,5 +1,6 @@
 // DescribeInstanceInformation through the AWS SDK.
 import { DescribeInstanceInformationCommand, type InstanceInformation } from '@aws-sdk/client-ssm';
+import { maxListedInstances } from './ec2.ts';
 import type { ManagedNode, NodesOptions } from './nodes.ts';
 
 export async function describeNode(
@@ -12,6 +13,19 @@ export async function describeNode(
   const answer = await call(context, (abortSignal) => client.send(command, { abortSignal }), signal);
   const found = answer.InstanceInformationList?.find(({ InstanceId }) => InstanceId === id);
   return found && parseNode(found);
+}
+
+export async function listNodes({ client, call }: NodesOptions, signal?: AbortSignal): Promise<ManagedNode[]> {
+  const found: ManagedNode[] = [];
+  let NextToken: string | undefined;
+  do {
+    const command = new DescribeInstanceInformationCommand({ MaxResults: 50, NextToken });
+    const context = { operation: 'DescribeInstanceInformation' };
+    const answer = await call(context, (abortSignal) => client.send(command, { abortSignal }), signal);
+    found.push(...(answer.InstanceInformationList ?? []).map(parseNode));
+    NextToken = answer.NextToken;
+  } while (NextToken && found.length < maxListedInstances);
+  return found;
 }
 
 function parseNode(node: InstanceInformation): ManagedNode {

@@ -1,6 +1,6 @@
 // What Systems Manager knows of its nodes, as the rest of the program sees it.
 import type { SSMClient } from '@aws-sdk/client-ssm';
-import { describeNode } from './nodes-client.ts';
+import { describeNode, listNodes } from './nodes-client.ts';
 import type { SsmCall } from './ssm-call.ts';
 
 export interface ManagedNode {
@@ -22,6 +22,8 @@ export interface ManagedNode {
 export interface NodesApi {
   /** Undefined for one that never registered, or in another account or region. */
   describeNode(id: string, signal?: AbortSignal): Promise<ManagedNode | undefined>;
+  /** All of them, instances and hybrid nodes. */
+  listNodes(signal?: AbortSignal): Promise<ManagedNode[]>;
 }
 
 export interface NodesOptions {
@@ -38,5 +40,9 @@ export class Nodes implements NodesApi {
 
   describeNode(id: string, signal?: AbortSignal): Promise<ManagedNode | undefined> {
     return describeNode(this.#options, id, signal);
+  }
+
+  listNodes(signal?: AbortSignal): Promise<ManagedNode[]> {
+    return listNodes(this.#options, signal);
   }
 }

@@ -23,6 +23,12 @@ export const verbs: Verb[] = [
   { name: 'forward', about: 'a local tunnel', options: ['expose', 'quiet', 'json'], operand: 'host' },
   { name: 'host-keys', about: 'host keys that AWS vouches for', options: ['port='], operand: 'host' },
   {
+    name: 'hosts',
+    about: 'instances and nodes',
+    options: ['sync', 'region=', 'profile=', 'json'],
+    operand: 'none',
+  },
+  {
     name: 'policy',
     about: 'IAM policies and SSM documents',
     options: [

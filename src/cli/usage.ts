@@ -140,6 +140,19 @@ export async function runByYargs(argv: string[], context: VerbContext): Promise<
       },
     )
     .command(
+      'hosts',
+      'the instances and nodes of a region, and how each is reached',
+      (hosts) =>
+        hosts
+          .option('sync', { type: 'boolean', default: false, describe: 'write their names for ssh and editors' })
+          .option('region', { type: 'string', describe: 'of this region' })
+          .option('profile', { type: 'string', describe: 'of this profile of the AWS settings' })
+          .option('json', { type: 'boolean', default: false, describe: 'for programs' }),
+      ({ sync, region, profile, json }) => {
+        verb = async () => (await import('./hosts.ts')).hosts({ sync, region, profile, json }, context);
+      },
+    )
+    .command(
       'policy',
       'what an administrator gives to AWS so that keyhole may do its work',
       (policy) => {

@@ -150,7 +150,7 @@ async function openStand(
   const account = new Account(t);
   const sshd = await startSshd({ instances: [instanceId, nodeId] });
   t.teardown(() => sshd.stop());
-  const region = await startRegion({ nodes: [sshd.node(instanceId)] });
+  const region = await startRegion({ nodes: [{ ...sshd.node(instanceId), tags: { Name: 'web 1' } }] });
   t.teardown(() => region.stop());
   return {
     account,
@@ -203,6 +203,12 @@ t.test('a bare account: clone, install.sh, keyhole setup, ssh; and back', { skip
   );
   t.match(scp, { status: 0, stderr: '' });
   t.equal(readFileSync(target, 'utf8'), 'content');
+
+  t.match(await account.run(env, program, 'hosts', '--sync'), {
+    status: 0,
+    stdout: /web 1 +i-0123456789abcdef0 +running/,
+  });
+  t.match(await account.run(env, 'ssh', `${user}@web-1.ec2`, 'echo works'), { ...works, stderr: '' }, 'by its name');
 
   const removed = await account.run(env, program, 'setup', '--remove');
   t.match(removed, { status: 0, stderr: '' });

@@ -20,6 +20,7 @@ const rooms: Record<string, Room> = {
     uses: [
       'setup',
       'policy',
+      'inventory',
       'doctor',
       'helper',
       'daemon',
@@ -34,6 +35,7 @@ const rooms: Record<string, Room> = {
   },
   setup: { uses: ['target'] },
   policy: { uses: [] },
+  inventory: { uses: ['aws'] },
   doctor: { uses: ['helper', 'hostkeys', 'target', ...core] },
   helper: { uses: ['control'] },
   daemon: { uses: ['control', 'agent', 'target', 'keypush', 'hostkeys', ...core] },

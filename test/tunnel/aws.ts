@@ -1,6 +1,6 @@
 // AWS settings of a caller, as values: what a test does not give can't be asked.
 import type { AwsContext } from '../../src/aws/context.ts';
-import type { Ec2Api, Instance, InstanceConnectEndpoint, NamedInstance } from '../../src/aws/ec2.ts';
+import type { Ec2Api, Instance, InstanceConnectEndpoint, ListedInstance, NamedInstance } from '../../src/aws/ec2.ts';
 
 /** An EC2 with one instance and some endpoints, in memory. Each may be an error, which is thrown then. */
 export class FakeEc2 implements Ec2Api {
@@ -25,12 +25,16 @@ export class FakeEc2 implements Ec2Api {
     throw new Error('a tunnel is opened by id');
   }
 
-  async *describeEndpoints(where: { vpcId: string } | { id: string }, states: string[]) {
+  async listInstances(): Promise<ListedInstance[]> {
+    throw new Error('a tunnel is opened by id');
+  }
+
+  async *describeEndpoints(where: { vpcId: string } | { id: string } | 'all', states: string[]) {
     this.calls.push('DescribeInstanceConnectEndpoints');
     if (this.endpoints instanceof Error) throw this.endpoints;
     yield* this.endpoints.filter(
       ({ id, vpcId, state = '' }) =>
-        states.includes(state) && ('id' in where ? where.id === id : where.vpcId === vpcId),
+        states.includes(state) && (where === 'all' || ('id' in where ? where.id === id : where.vpcId === vpcId)),
     );
   }
 
