@@ -8,6 +8,9 @@ import { type Forwarding, showLocal } from '../target/forwarding.ts';
 
 type Local = Forwarding['local'];
 
+/** What is beyond is closed at once: no local program shall take the descriptors of all tunnels. */
+const maxConnections = 1_000;
+
 export class LocalListener {
   /** With the port that was picked, if any was to do. */
   readonly local: Local;
@@ -32,6 +35,7 @@ export class LocalListener {
     } catch (error) {
       throw listenFailed(local, error as NodeJS.ErrnoException);
     }
+    server.maxConnections = maxConnections;
     server.on('error', () => {}); // accept failed (too many files): the next may do
     return new LocalListener(server, local);
   }

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import type { Test } from 'tap';
 import t from 'tap';
 import { type DaemonBench, kill, openDaemonBench } from './daemon-bench.ts';
-import { until } from './fixture.ts';
+import { keyhole, until } from './fixture.ts';
 import { startRaw } from './raw.ts';
 import { ask, open, startForward } from './tunnels.ts';
 
@@ -83,6 +83,45 @@ t.test('up and down, by the tables of the configuration file', async (t) => {
   t.equal((await bench.keyhole(['daemon', 'stop'])).status, 0);
   t.equal(active(bench), 0, 'with the daemon it ends, and its session');
   await bench.gone();
+});
+
+t.test('for people there is a line for each tunnel and connection, and the totals; -q leaves the first', async (t) => {
+  const bench = await openBench(t);
+  const [host] = bench.instances;
+  const start = (...args: string[]) => bench.start(keyhole, ['forward', ...args], { input: 'open', timeoutMs: 60_000 });
+  const path = join(bench.home, 'echo.sock');
+  const run = async (...args: string[]) => {
+    const running = start(...args, '--', host!, `${path}:80`, `${path}2:9`);
+    await until('it listens', () => running.stdout().includes(`${path}2 leads`), 20_000);
+    (await connectTo(path)).destroy();
+    await ask(`${path}2`, 'word');
+    await until('both are over', async () => {
+      const ends = (await bench.status())!.forwards[0]!.ends;
+      return ends.every(({ connections, connectionsInAll }) => connections === 0 && connectionsInAll === 1);
+    });
+    kill(running.pid, 'SIGINT');
+    const { status, text, stderr } = await running.exit;
+    t.same([status, stderr], [0, '']);
+    return text
+      .replaceAll(path, 'SOCKET')
+      .replaceAll(/after \d+ s/g, 'after N s')
+      .trimEnd()
+      .split('\n')
+      .sort();
+  };
+  const listening = [`SOCKET leads to port 80 of ${host}`, `SOCKET2 leads to port 9 of ${host}`];
+  const all = [
+    ...listening,
+    'SOCKET #1 opened from a unix socket',
+    'SOCKET #1 closed after N s; 4 B sent, 4 B received',
+    'SOCKET2 #1 opened from a unix socket',
+    'SOCKET2 #1 failed: the agent could not connect to the port after N s; 4 B sent, 0 B received',
+    'SOCKET2 #1 hint: does anything listen there, and may the instance reach it?',
+    '2 connections, 1 failed; 8 B sent, 4 B received',
+  ];
+  t.same(await run(), all.sort());
+  t.same(await run('-q'), listening.sort());
+  await bench.idle();
 });
 
 t.test('what can not be listened on is said, and no daemon stays busy with it', async (t) => {
