@@ -4,8 +4,10 @@ import { systemClock } from '../clock.ts';
 import { EarlyInput } from '../early-input.ts';
 import type { Route } from '../eice/endpoint.ts';
 import { KeyholeError } from '../errors.ts';
+import { HostKeys } from '../hostkeys/host-keys.ts';
 import { NetworkWatch } from '../network-watch.ts';
 import { personTimeoutMs } from '../own-process.ts';
+import type { Paths } from '../paths.ts';
 import { type Call, readCall } from '../target/call.ts';
 import { InstanceNames } from '../target/names.ts';
 import { openOnArrival } from '../tunnel/arrival.ts';
@@ -41,8 +43,10 @@ export async function proxyDirectly(
     hangUp.abort(new KeyholeError('interrupted', 'stdin was closed before the tunnel was open'));
   });
   try {
-    const memory = payloadMemory(paths.payloadMemoryFile, clock.wallTime);
-    const transport = await open(call, { payloadMemory: memory, clock, log, signal: stopped }, terminal);
+    const { payloadMemoryFile, knownHostsFile } = paths;
+    const memory = payloadMemory(payloadMemoryFile, clock.wallTime);
+    const options = { payloadMemory: memory, clock, log, signal: stopped, knownHostsFile };
+    const transport = await open(call, options, terminal);
     terminal.silence();
     log('info', 'tunnel-open', { host: host.name, port });
     const isOrphan = () => process.ppid !== parentPid;
@@ -55,12 +59,10 @@ export async function proxyDirectly(
   }
 }
 
+type OpenOptions = Pick<TunnelOptions, 'payloadMemory' | 'clock' | 'log' | 'signal'> & Pick<Paths, 'knownHostsFile'>;
+
 /** Opens the tunnel within the deadline, which covers everything from AWS's credentials to the target's first byte. */
-async function open(
-  call: Call,
-  options: Pick<TunnelOptions, 'payloadMemory' | 'clock' | 'log' | 'signal'>,
-  terminal: Terminal,
-): Promise<Transport> {
+async function open(call: Call, options: OpenOptions, terminal: Terminal): Promise<Transport> {
   const { host, port, settings } = call;
   const { clock, log } = options;
   const deadline = new Deadline(clock, host.name, settings.deadlineMs);
@@ -84,9 +86,11 @@ async function open(
       log,
       signal,
       open: async () => {
+        const hostKnown = learnHostKeys(call, { ...options, target, aws, signal });
         const transport = await openTunnel({ ...options, settings, target, port, aws, choice, networkWatch, signal });
         const timeoutMs = settings.firstByteTimeoutMs;
         await awaitFirstByte(transport, { host: host.name, port, timeoutMs, clock, signal });
+        await hostKnown;
         return transport;
       },
       onStart: (text, withinMs) => {
@@ -96,6 +100,20 @@ async function open(
     });
   } finally {
     deadline.cancel();
+  }
+}
+
+/** ssh reads known_hosts when the host has spoken. Never rejects: without, ssh does as it is told for unknown hosts. */
+async function learnHostKeys(
+  { host, namedPort, user, settings: { hostKeys: source } }: Call,
+  { target, aws, clock, log, signal, knownHostsFile }: OpenOptions & Pick<TunnelOptions, 'target' | 'aws'>,
+): Promise<void> {
+  if (source === 'off' || user === undefined) return;
+  try {
+    const request = { host: host.name, port: namedPort, target, source, aws };
+    await new HostKeys(clock, log, knownHostsFile).learn(request, signal);
+  } catch (error) {
+    log('error', 'host keys not learned', describe(error));
   }
 }
 

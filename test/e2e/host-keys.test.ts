@@ -1,11 +1,12 @@
 // ssh under StrictHostKeyChecking yes, with no other host keys than those that AWS vouches for (issue 6, 4). The daemon has
 // them in known_hosts before ssh looks.
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { hostKeysDocument } from '../../src/hostkeys/host-keys-document.ts';
 import { type Sshd, startSshd } from '../region/sshd/sshd.ts';
 import { type DaemonBench, openDaemonBench, works } from './daemon-bench.ts';
+import { keyhole } from './fixture.ts';
 
 const document = 'keyhole-host-keys';
 const byDocument = { KEYHOLE_HOST_KEYS: `ssm-document:${document}` };
@@ -98,6 +99,12 @@ t.test('from the console, by hand, and from where AWS does not say', async (t) =
   t.match(await bench.works(), works);
   t.equal(knownHosts(bench), linesOf(bench, host));
   await bench.idle();
+
+  rmSync(join(bench.sshDir, 'known_hosts'));
+  const alone = `ProxyCommand="${keyhole}" proxy --no-daemon -- %h %p %r`;
+  const refused = await bench.works({}, ['-o', alone, '-o', 'ProxyUseFdpass=no', '-o', 'IdentityAgent=none']);
+  t.match(refused, { stderr: /Permission denied \(publickey\)/ }, 'no daemon: no key, but the host is known');
+  t.equal(knownHosts(bench), linesOf(bench, host));
 
   const printed = await bench.keyhole(['host-keys', '--port', '2222', host]);
   t.match(printed, { status: 0, text: linesOf(bench, `[${host}]:2222`), stderr: '' });
