@@ -47,6 +47,8 @@ export interface AwsContext {
   whoAmI(): Promise<WhoAmI>;
   /** Milliseconds since 1970 by AWS's clock, as far as it is known. */
   awsTime(): number;
+  /** AWS's clock, as an answer that no client of the SDK has read tells it. */
+  learnAwsTime(time: number): void;
   /** Closes idle connections. */
   close(): void;
 }
@@ -144,6 +146,9 @@ export async function contextOf(resolution: Resolution, options: ContextOptions)
       });
     },
     awsTime,
+    learnAwsTime: (time) => {
+      client.config.systemClockOffset = time - clock.wallTime();
+    },
     close: () => {
       client.destroy();
       ec2.close();

@@ -68,6 +68,14 @@ export function refused(wanted: Wanted, status: number, body: string): KeyholeEr
   );
 }
 
+/** As SSM's API says it: tried once more (aws/retry.ts). */
+export function clockWrong({ route, region, profile }: Wanted): KeyholeError {
+  return adviseAwsError(
+    { name: 'RequestTimeTooSkewed' },
+    { service, operation: 'OpenTunnel', region, profile, target: route.instanceId, endpointHost: route.authority },
+  );
+}
+
 function quotaFull(endpointId: string, apiCode: string, text: string): AwsError {
   const says = text && `: ${text}`;
   return new AwsError('eice-quota', `endpoint ${endpointId} takes no further connection${says}`, {

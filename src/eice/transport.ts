@@ -12,7 +12,16 @@ import type { Transport, TransportStats } from '../tunnel/transport.ts';
 import { version } from '../version.ts';
 import { dialWebSocket } from '../websocket/dial.ts';
 import type { LinkEnd, WebSocketLink } from '../websocket/link.ts';
-import { closedLocally, failureOf, refused, textReceived, undelivered, unreachable, type Wanted } from './failures.ts';
+import {
+  clockWrong,
+  closedLocally,
+  failureOf,
+  refused,
+  textReceived,
+  undelivered,
+  unreachable,
+  type Wanted,
+} from './failures.ts';
 import { presignTunnel } from './presign.ts';
 
 export interface EiceTransportOptions extends Wanted {
@@ -22,6 +31,8 @@ export interface EiceTransportOptions extends Wanted {
   credentials(): Promise<Credentials>;
   /** Milliseconds since 1970 by AWS's clock. */
   awsTime(): number;
+  /** Told where a refusal shows that it was wrong. */
+  learnAwsTime(time: number): void;
   /** The way to the endpoint. */
   agentFor?(url: URL): Agent;
   pingIntervalMs: number;
@@ -33,6 +44,8 @@ export interface EiceTransportOptions extends Wanted {
 const maxFrameBytes = 64_000;
 /** Several of what is read at once, so that the producer is not stopped after each. */
 const bufferBytes = 256 * 1024;
+/** What is signed holds for a minute (9.2). */
+const toleratedSkewMs = 30_000;
 /** For the TCP connection, TLS and the upgrade of one dial. */
 const dialTimeoutMs = 10_000;
 /** How long what was taken may need to leave after end(), and the peer to answer our close frame. */
@@ -62,7 +75,8 @@ async function dial(options: EiceTransportOptions, signal: AbortSignal): Promise
     maxTunnelDuration: Math.floor(options.maxTunnelDurationMs / 1000),
   };
   const credentials = await options.credentials();
-  const target = await presignTunnel(request, { region, credentials, awsTime: options.awsTime() });
+  const signedAt = options.awsTime();
+  const target = await presignTunnel(request, { region, credentials, awsTime: signedAt });
   const url = `${plain ? 'ws' : 'wss'}://${authority}${target}`;
   const dialled = await dialWebSocket({
     url,
@@ -82,6 +96,11 @@ async function dial(options: EiceTransportOptions, signal: AbortSignal): Promise
     case 'open':
       return dialled.link;
     case 'refused':
+      // The next attempt is signed with the time of this answer.
+      if (dialled.date !== undefined && Math.abs(dialled.date - signedAt) > toleratedSkewMs) {
+        options.learnAwsTime(dialled.date);
+        throw clockWrong(options);
+      }
       throw refused(options, dialled.status, dialled.body);
     case 'unreachable':
       throw unreachable(options, dialled.why, dialled.cause);

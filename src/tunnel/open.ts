@@ -159,6 +159,7 @@ async function openEice(options: TunnelOptions, route: Route): Promise<EiceTrans
       profile: aws.credentialSource,
       credentials: aws.credentials,
       awsTime: aws.awsTime,
+      learnAwsTime: aws.learnAwsTime,
       agentFor: aws.network.agentFor,
       pingIntervalMs: settings.pingIntervalMs,
       clock,

@@ -20,8 +20,8 @@ export interface DialOptions extends LinkOptions {
 
 export type Dialled =
   | { outcome: 'open'; link: WebSocketLink }
-  /** An HTTP answer other than 101. */
-  | { outcome: 'refused'; status: number; body: string }
+  /** An HTTP answer other than 101. `date` is its Date, ms since 1970. */
+  | { outcome: 'refused'; status: number; date: number | undefined; body: string }
   /** No HTTP answer, or one that is no websocket's; also where `signal` gave up. */
   | { outcome: 'unreachable'; why: string; cause?: unknown };
 
@@ -85,7 +85,8 @@ function attempt(options: DialOptions, onReady?: () => void): Promise<Dialled> {
     request.on('error', (error) => unreachable(error.message, error)); // for good: it also follows destroy()
     request.once('response', (response) => {
       const status = response.statusCode ?? 0;
-      void readBody(response).then((body) => settle({ outcome: 'refused', status, body }));
+      const date = Date.parse(response.headers.date ?? '') || undefined;
+      void readBody(response).then((body) => settle({ outcome: 'refused', status, date, body }));
     });
     request.once('upgrade', (response, socket, head) => {
       const objection = objectionTo(response, key);

@@ -62,6 +62,13 @@ t.test('without the daemon too', async (t) => {
   t.strictSame(actionsOf(bench), ['DescribeInstances', 'DescribeInstanceConnectEndpoints', 'OpenTunnel']);
 });
 
+t.test('a clock that is wrong by ten minutes', async (t) => {
+  const bench = await openEiceBench(t, { region: { clockOffsetMs: 600_000 }, env: { KEYHOLE_TRANSPORT: 'eice' } });
+  t.match(await bench.works(), works);
+  const statuses = bench.region.requests.filter(({ action }) => action === 'OpenTunnel').map(({ status }) => status);
+  t.strictSame(statuses, [403, 101], 'the endpoint’s own refusal told the time');
+});
+
 t.test('status tells by which way, and how long it lasts', async (t) => {
   const bench = await openEiceBench(t);
   const ssh = await startSsh(bench, 'echo started; exec sleep 600');

@@ -43,6 +43,7 @@ async function scene(t: Test, more: Partial<EiceTransportOptions> = {}): Promise
     plain: true,
     credentials: async () => ({ accessKeyId: 'AKIDEXAMPLE', secretAccessKey: 'secret', sessionToken: 'TOKEN/+=' }),
     awsTime: () => clock.wallTime(),
+    learnAwsTime: () => t.fail('the clock is right'),
     pingIntervalMs: 25_000,
     clock: clock as Clock,
     log: silent,
@@ -99,6 +100,36 @@ t.test('frames are BINARY, have 64,000 bytes at most, are alike in size, and nev
     server.last.received.map((frame) => (typeof frame === 'string' ? frame : frame.length)),
     [1, 63_999, 64_000, 32_001, 32_000, 42_667, 42_667, 42_667],
   );
+});
+
+t.test('a clock that a refusal shows to be wrong is set right, and the tunnel asked for once more', async (t) => {
+  let offsetMs = 0;
+  const { server, clock, open } = await scene(t, {
+    awsTime: () => clock.wallTime() + offsetMs,
+    learnAwsTime: (time) => {
+      offsetMs = time - clock.wallTime();
+    },
+  });
+  const refuseAt = (time: number) => (dial: Dial) => {
+    dial.refuse(403, '{"ErrorCode":"AccessDenied"}', `text/plain\r\nDate: ${new Date(time).toUTCString()}`);
+    return 'handled' as const;
+  };
+  const awsTime = clock.wallTime() - 600_000;
+  server.onDial = (dial) => {
+    server.onDial = () => 'accept';
+    return refuseAt(awsTime)(dial);
+  };
+  const opening = open();
+  await until(() => server.dials.length === 1);
+  for (let count = 0; count < 20 && server.dials.length < 2; count++) await clock.advance(250);
+  await opening;
+  t.equal(server.dials.length, 2);
+  t.ok(Math.abs(offsetMs + 600_000) < 10_000, `${offsetMs}`);
+  const dateOf = (dial: Dial) => /X-Amz-Date=(\w+)/.exec(dial.request.url!)?.[1];
+  t.not(dateOf(server.dials[0]!), dateOf(server.dials[1]!));
+
+  server.onDial = refuseAt(clock.wallTime() + offsetMs);
+  await t.rejects(open(), { code: 'access-denied' }, 'with the right time it was no matter of the clock');
 });
 
 t.test('each dial is signed anew, and the duration is always sent', async (t) => {

@@ -60,6 +60,7 @@ export function fakeAws(parts: Partial<AwsContext>): AwsContext {
     credentialSource: undefined,
     credentials: async () => ({ accessKeyId: 'AKIDEXAMPLE', secretAccessKey: 'not a secret' }),
     awsTime: () => Date.UTC(2026, 0, 2, 3, 4, 5),
+    learnAwsTime: () => {},
     network: { agentFor: () => undefined },
     close() {},
     ...parts,

@@ -40,6 +40,7 @@ t.test('a refusal and an unreachable host are values', async (t) => {
   t.strictSame(await dialWebSocket(options), {
     outcome: 'refused',
     status: 403,
+    date: undefined,
     body: '{"ErrorCode":"AccessDenied","Message":"no"}',
   });
   t.match(await dialWebSocket({ ...options, url: 'ws://127.0.0.1:1/' }), {
