@@ -2,6 +2,7 @@
 // starts. Of several processes, the one that compiled most of a part is kept.
 import { statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setFlagsFromString } from 'node:v8';
 import type { Script } from 'node:vm';
 import type * as Run from '../src/cli/run.ts';
 import { partLoader } from '../src/part.ts';
@@ -10,6 +11,8 @@ const { KEYHOLE_BUILD_FOLDER: folder = '', KEYHOLE_BUILD_CODE: code = '' } = pro
 const scripts = new Map<string, Script>();
 const load = partLoader(folder, code, (name, script) => scripts.set(name, script));
 process.on('exit', () => {
+  // V8 takes code only with the flags with which it was made; those of src/heap.ts come later than any loading.
+  setFlagsFromString('--incremental-marking');
   for (const [name, script] of scripts) {
     const file = join(code, name);
     const kept = statSync(file, { throwIfNoEntry: false });

@@ -107,7 +107,7 @@ prepare() {
 # build: dist/keyhole from what is in src, if anything changed since.
 build() { with_lock build_if_older; }
 build_if_older() {
-  if [ -x dist/keyhole ] && [ -z "$(find src scripts/build.ts package.json package-lock.json -newer dist/keyhole)" ]; then
+  if [ -x dist/keyhole ] && [ -z "$(find src scripts/build.ts scripts/code.ts scripts/code-process.ts package.json package-lock.json -newer dist/keyhole)" ]; then
     return
   fi
   say "building dist/keyhole (npm run build)"

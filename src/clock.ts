@@ -15,7 +15,8 @@ export interface Clock {
 }
 
 export const systemClock: Clock = {
-  now: () => performance.now(),
+  // As performance.now(), whose module would cost a helper a millisecond.
+  now: () => process.uptime() * 1000,
   wallTime: () => Date.now(),
   after(ms, callback) {
     const handle = setTimeout(callback, ms);

@@ -1,6 +1,5 @@
 // The only place that knows where keyhole's files are. Nothing is created or looked at here.
 // XDG Base Directory Specification 0.8; `~/.ssh/keyhole` is a contract (design.md section 6).
-import { userInfo } from 'node:os';
 import { isAbsolute, join } from 'node:path';
 
 /** Each is undefined where the user has no home and no variable says otherwise. */
@@ -63,7 +62,7 @@ function findHome(env: NodeJS.ProcessEnv): string | undefined {
 
 function passwdHome(): string | undefined {
   try {
-    return absolute(userInfo().homedir);
+    return absolute(process.getBuiltinModule('node:os').userInfo().homedir);
   } catch {
     return undefined; // a uid without a passwd entry
   }

@@ -4,6 +4,7 @@ import { systemClock } from '../clock.ts';
 import { EarlyInput } from '../early-input.ts';
 import type { Route } from '../eice/endpoint.ts';
 import { KeyholeError } from '../errors.ts';
+import { keepForTunnels } from '../heap.ts';
 import { HostKeys } from '../hostkeys/host-keys.ts';
 import { NetworkWatch } from '../network-watch.ts';
 import { personTimeoutMs } from '../own-process.ts';
@@ -49,6 +50,7 @@ export async function proxyDirectly(
     const transport = await open(call, options, terminal);
     terminal.silence();
     log('info', 'tunnel-open', { host: host.name, port });
+    keepForTunnels();
     const isOrphan = () => process.ppid !== parentPid;
     await relay({ stdin: early.release(), stdout: process.stdout, transport, clock, signal: stopped, isOrphan });
     const { interrupted: _, ...stats } = transport.stats();

@@ -25,7 +25,8 @@ export interface ConnectOptions extends FindOptions {
   onStart?(): void;
 }
 
-/** How often a daemon that is starting is looked for. A connect that is refused costs microseconds. */
+/** How often a daemon that is starting is looked for by who started it, and by all others, who may be many. */
+const ownPollMs = 3;
 const pollMs = 10;
 /** A daemon that does not listen after this long could not be started; leaves time to do without (deadline: 14 s). */
 const startTimeoutMs = 8_000;
@@ -65,7 +66,7 @@ export async function connectDaemon(options: ConnectOptions): Promise<ControlLin
         }
       }
       if (clock.now() > until) throw notStarted(`did not start within ${startTimeoutMs / 1000} s`);
-      await sleep(clock, pollMs, signal);
+      await sleep(clock, daemon === undefined ? pollMs : ownPollMs, signal);
     }
   } finally {
     release?.();
