@@ -96,13 +96,10 @@ function answerAdvice(error: SdkError, context: CallContext): Advice {
     case 'InvalidClientTokenId':
     case 'MissingAuthenticationTokenException':
     case 'IncompleteSignatureException':
-    case 'AuthFailure': // EC2's name for all of them
     case 'OptInRequired':
-      return {
-        code: 'credentials-invalid',
-        message: `AWS in ${region} does not know the credentials ${source(context)}`,
-        hint: 'does aws sts get-caller-identity work with them, and is the region enabled in this account?',
-      };
+      return unknownCredentials(context);
+    case 'AuthFailure': // EC2's name for all of them, and for a wrong clock: then the SDK has learned AWS's from the answer
+      return error.$metadata?.clockSkewCorrected ? signatureRefused(error, context) : unknownCredentials(context);
     case 'InvalidSignatureException':
     case 'SignatureDoesNotMatch':
     case 'RequestExpired':
@@ -171,6 +168,14 @@ function accessDenied(error: SdkError, context: CallContext): Advice {
     code: `access-denied${what[0]}`,
     message: `AWS denies ${clean(action)}${clean(what[1]!)}${conditions} to ${clean(user ?? `the credentials ${source(context)}`)}${explicit}`,
     hint: `its policy must allow ${clean(action)} on ${clean(resource ?? anyResource)}`,
+  };
+}
+
+function unknownCredentials(context: CallContext): Advice {
+  return {
+    code: 'credentials-invalid',
+    message: `AWS in ${context.region} does not know the credentials ${source(context)}`,
+    hint: 'does aws sts get-caller-identity work with them, and is the region enabled in this account?',
   };
 }
 

@@ -100,6 +100,14 @@ const table: [Error, string, RegExp, boolean][] = [
     /clock/,
     true,
   ],
+  [
+    answered('AuthFailure', 'AWS was not able to validate the provided access credentials', 401, {
+      $metadata: { httpStatusCode: 401, clockSkewCorrected: true },
+    }),
+    'clock-skew',
+    /clock/,
+    true,
+  ],
   [answered('ThrottlingException', 'Rate exceeded'), 'throttled', /throttling StartSession.*3 per second/s, true],
   [
     answered('Unknown', 'UnknownError', 407, { $metadata: { httpStatusCode: 407 } }),
