@@ -10,6 +10,8 @@ export interface Paths {
   stateDir: string | undefined;
   /** What was learned about regions' gateways (tunnel/payload-memory.ts). */
   payloadMemoryFile: string | undefined;
+  /** Local tunnels that are up (daemon/forward-list.ts). */
+  forwardsFile: string | undefined;
   /** V8's compile cache of our own code. Ours alone: whoever can write there can run code as us. */
   compileCacheDir: string | undefined;
   /** Sockets, and the block that ssh's configuration includes. */
@@ -28,6 +30,7 @@ export function findPaths(env: NodeJS.ProcessEnv): Paths {
     configFile: under(absolute(env.XDG_CONFIG_HOME) ?? under(home, '.config'), 'keyhole', 'config.toml'),
     stateDir,
     payloadMemoryFile: under(stateDir, 'payload-sizes.json'),
+    forwardsFile: under(stateDir, 'forwards.json'),
     compileCacheDir: under(absolute(env.XDG_CACHE_HOME) ?? under(home, '.cache'), 'keyhole', 'compiled'),
     sshDir,
     knownHostsFile: under(sshDir, 'known_hosts'),

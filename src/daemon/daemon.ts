@@ -58,6 +58,7 @@ export class Daemon {
       onChecked: () => void parts.agents?.keepOpen(),
     });
     parts.log('info', 'daemon listens', { pid: process.pid });
+    void this.#service.reopenForwards();
     // Whoever started it is on the way, and will need that.
     parts.aws.prepare();
     this.#onIdle();
@@ -82,6 +83,8 @@ export class Daemon {
 
   /** Ends the tunnels too, properly: their sessions are ended at AWS. */
   stop(reason: string): void {
+    // Unless a successor has them already.
+    if (!this.#service.draining) this.#options.parts.forwardList.clear();
     this.drain(reason, false);
     this.#service.stop();
     this.#stopTimer ??= this.#options.parts.clock.after(stopTimeoutMs, () => this.#ended.resolve());

@@ -1,9 +1,16 @@
 // The daemon's local tunnels. Those with a name stay until `keyhole down` or the end of the daemon, the others as long as
 // whoever asked for them.
+
+import { sleep } from '../clock.ts';
 import type { ForwardRequest } from '../control/message.ts';
 import { KeyholeError } from '../errors.ts';
 import { Forward, type ForwardStatus, type Resolve } from './forward.ts';
 import type { DaemonParts } from './parts.ts';
+import { unexpectedError } from './tunnel.ts';
+
+/** For a daemon that hands over, to close its listeners. */
+const handOverMs = 5_000;
+const retryMs = 100;
 
 export class Forwards {
   readonly #parts: DaemonParts;
@@ -47,8 +54,38 @@ export class Forwards {
     if (request.detached) {
       const { caller } = request;
       forward.detach((wanted) => this.#parts.resolveAws(caller, wanted));
+      if (request.name !== undefined) this.#parts.forwardList.put(request);
     }
     return forward;
+  }
+
+  /** Brings up what a predecessor had up. What does not come up is recorded, and not tried again. Never rejects. */
+  async reopen(): Promise<void> {
+    const { forwardList, resolveAws, recordFailure, log } = this.#parts;
+    const reopenOne = async (request: ForwardRequest) => {
+      try {
+        await this.#openInPlace(request, (wanted) => resolveAws(request.caller, wanted));
+      } catch (error) {
+        const failure = error instanceof KeyholeError ? error : unexpectedError(error);
+        log('error', 'tunnel not up again', { name: request.name, code: failure.code, why: failure.message });
+        recordFailure({ host: request.host, port: '-' }, failure);
+        forwardList.remove(request.name!);
+      }
+    };
+    await Promise.all(forwardList.entries().map(reopenOne));
+  }
+
+  /** A predecessor may need a moment to leave its place. */
+  async #openInPlace(request: ForwardRequest, resolve: Resolve): Promise<void> {
+    const { clock } = this.#parts;
+    for (const until = clock.now() + handOverMs; ; await sleep(clock, retryMs)) {
+      try {
+        await this.open(request, resolve);
+        return;
+      } catch (error) {
+        if (!(error instanceof KeyholeError) || error.code !== 'port-in-use' || clock.now() >= until) throw error;
+      }
+    }
   }
 
   /** Resolves when nothing is left of it. */
@@ -64,6 +101,7 @@ export class Forwards {
     const wanted = [...this.#forwards.values()].filter(
       ({ request: { name } }) => name !== undefined && (names.length === 0 || names.includes(name)),
     );
+    for (const { request } of wanted) this.#parts.forwardList.remove(request.name!);
     await Promise.all(wanted.map((forward) => this.close(forward)));
     return wanted.map(({ request }) => request.name!);
   }

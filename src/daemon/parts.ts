@@ -14,6 +14,7 @@ import type { PayloadMemory } from '../ssm/transport-options.ts';
 import type { InstanceNames } from '../target/names.ts';
 import type { TunnelChoice } from '../tunnel/choice.ts';
 import type { AgentSockets } from './agent-sockets.ts';
+import type { ForwardList } from './forward-list.ts';
 import type { SessionLedger } from './session-ledger.ts';
 
 export interface DaemonParts {
@@ -30,6 +31,7 @@ export interface DaemonParts {
   payloadMemory: PayloadMemory;
   networkWatch: NetworkWatch;
   ledger: SessionLedger;
+  forwardList: ForwardList;
   /** Asks a child in the caller's surroundings for its AWS settings. @throws KeyholeError */
   resolveAws(caller: CallerSurroundings, wanted: WantedSettings): Promise<Record<string, unknown>>;
   recordFailure(where: { host: string; port: string }, error: KeyholeError): void;

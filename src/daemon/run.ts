@@ -17,6 +17,7 @@ import { TunnelChoice } from '../tunnel/choice.ts';
 import { payloadMemory } from '../tunnel/payload-memory.ts';
 import { AgentSockets } from './agent-sockets.ts';
 import { Daemon } from './daemon.ts';
+import { ForwardList } from './forward-list.ts';
 import { LeftSessions } from './left-sessions.ts';
 import { assertNotServed } from './listener.ts';
 import type { DaemonParts } from './parts.ts';
@@ -90,6 +91,7 @@ async function run(
       hostKeys,
       agents,
       ledger,
+      forwardList: new ForwardList(isPrivate ? undefined : paths.forwardsFile),
       names: new InstanceNames(clock),
       choice: new TunnelChoice(clock, log),
       networkWatch,

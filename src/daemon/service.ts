@@ -74,6 +74,11 @@ export class Service {
     return this.#draining;
   }
 
+  /** Brings up what a predecessor had up. Never rejects. */
+  async reopenForwards(): Promise<void> {
+    await this.#forwards.reopen();
+  }
+
   /** No new tunnels; the old ones finish. */
   drain(): void {
     this.#draining = true;

@@ -151,6 +151,31 @@ t.test('a daemon that drains lets the connections of a detached tunnel finish', 
   await until('then it ends', () => !stage.service.busy && openSessions(stage.region) === 0);
 });
 
+t.test('what is up is up again in the next daemon', async (t) => {
+  const stage = await scene(t);
+  const { link, ports } = await forward(stage, { name: 'db', detached: true });
+  link.socket.destroy();
+  const other = await forward(stage, { name: 'other', detached: true });
+  other.link.socket.destroy();
+  const client = await say(ports[0]!, 'one');
+  await until('it is echoed', () => client.heard() === 'one');
+  stage.service.drain();
+  const successor = stage.successor();
+  await successor.reopenForwards();
+  const names = () => successor.status().forwards.map(({ name }) => name);
+  t.same(names().sort(), ['db', 'other']);
+  const again = successor.status().forwards.find(({ name }) => name === 'db')!.ends[0]!.local;
+  const second = await say(Number(again.split(':').at(-1)), 'two');
+  await until('it is echoed by the successor', () => second.heard() === 'two');
+  client.socket.write('bye');
+  await until('the old one has finished', () => !stage.service.busy);
+  t.same(names().length, 2, 'and took nothing from the successor');
+  successor.drain();
+  successor.stop();
+  await until('the successor has finished', () => !successor.busy);
+  t.equal(openSessions(stage.region), 0);
+});
+
 t.test('an agent that is too old gets a session for each connection', async (t) => {
   const stage = await scene(t, { agentVersion: '3.0.196.0' });
   const { ports } = await forward(stage, { forwardings: ['0:7', '0:db.internal:7'] });

@@ -15,6 +15,8 @@ import { type Frame, FrameType } from '../../src/control/frame.ts';
 import { ControlLink } from '../../src/control/link.ts';
 import { type OpenRequest, protocolVersion } from '../../src/control/message.ts';
 import { AgentSockets } from '../../src/daemon/agent-sockets.ts';
+import { ForwardList } from '../../src/daemon/forward-list.ts';
+import type { DaemonParts } from '../../src/daemon/parts.ts';
 import { Service } from '../../src/daemon/service.ts';
 import { SessionLedger } from '../../src/daemon/session-ledger.ts';
 import type { KeyholeError } from '../../src/errors.ts';
@@ -39,6 +41,8 @@ export interface Stage {
   /** Of connections that have ended. */
   idle(): number;
   folder: string;
+  /** The daemon that comes after this one. */
+  successor(): Service;
   /** A helper that has said hello. */
   connect(): Promise<ControlLink>;
   request(more?: Partial<OpenRequest>): OpenRequest;
@@ -94,31 +98,35 @@ export async function setStage(t: Test, options: RegionOptions = {}): Promise<St
     await agents.stop();
   });
   const ledger = new SessionLedger(join(folder, 'state'));
+  const forwardsFile = join(folder, 'forwards.json');
+  const forwardList = new ForwardList(forwardsFile);
   const failures: Stage['failures'] = [];
   let idle = 0;
-  const service = new Service({
-    parts: {
-      clock,
-      log,
-      aws,
-      keyring,
-      keyPush,
-      hostKeys: new HostKeys(clock, log, join(sshDir, 'known_hosts')),
-      agents,
-      ledger,
-      names: new InstanceNames(clock),
-      choice: new TunnelChoice(clock, log),
-      networkWatch: new NetworkWatch(clock),
-      payloadMemory: payloadMemory(undefined, clock.wallTime),
-      resolveAws: async () => resolved,
-      recordFailure: ({ host }, { code }: KeyholeError) => failures.push({ host, code }),
-    },
+  const parts: DaemonParts = {
+    clock,
+    log,
+    aws,
+    keyring,
+    keyPush,
+    hostKeys: new HostKeys(clock, log, join(sshDir, 'known_hosts')),
+    agents,
+    ledger,
+    forwardList,
+    names: new InstanceNames(clock),
+    choice: new TunnelChoice(clock, log),
+    networkWatch: new NetworkWatch(clock),
+    payloadMemory: payloadMemory(undefined, clock.wallTime),
+    resolveAws: async () => resolved,
+    recordFailure: ({ host }, { code }: KeyholeError) => failures.push({ host, code }),
+  };
+  const ends = {
     onRetire() {},
     onIdle: () => {
       idle += 1;
     },
     leftSessions: () => [],
-  });
+  };
+  const service = new Service({ parts, ...ends });
   const resolved = serializeResolution({
     profile: 'default',
     region: region.region,
@@ -144,6 +152,7 @@ export async function setStage(t: Test, options: RegionOptions = {}): Promise<St
     idle: () => idle,
     folder: sshDir,
     resolved,
+    successor: () => new Service({ parts: { ...parts, forwardList: new ForwardList(forwardsFile) }, ...ends }),
     async connect() {
       const { client, server } = await pairs();
       void service.accept(server);
