@@ -171,10 +171,10 @@ function arn({ region, account }: Where, service: string, resource: string): str
   return `arn:${partition(region)}:${service}:${region}:${account}:${resource}`;
 }
 
-/** AWS's own documents belong to no account. */
+/** AWS's own documents belong to no account, and nobody can make one of such a name: AWS's examples say any account. */
 function documentArn(name: string, where: Where): string {
   if (name.startsWith('arn:')) return name;
-  const account = /^(?:AWS|Amazon)[A-Za-z0-9]*-/.test(name) ? '' : where.account;
+  const account = /^(?:AWS|Amazon)[A-Za-z0-9]*-/.test(name) ? '*' : where.account;
   return arn({ ...where, account }, 'ssm', `document/${name}`);
 }
 

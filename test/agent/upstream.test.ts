@@ -3,6 +3,7 @@ import { findUpstream, type UpstreamSources } from '../../src/agent/upstream.ts'
 
 interface Case {
   what: string;
+  named?: string;
   helper?: string;
   ssh?: string;
   launchd?: string;
@@ -30,12 +31,15 @@ const cases: Case[] = [
   { what: 'an agent that died', helper: '/run/gone', setting: '/run/s', found: '/run/s' },
   { what: 'a relative path', helper: 'a', ssh: 'a', found: undefined },
   { what: 'an empty variable', helper: '', ssh: '', setting: '/run/s', found: '/run/s' },
+  { what: 'one that is named for this connection', named: '/run/n', helper: '/run/a', found: '/run/n' },
+  { what: 'one that is named and died', named: '/run/gone', helper: '/run/a', found: '/run/a' },
   { what: 'the setting is ourselves', setting: own, found: undefined },
 ];
 
 t.test('the agent of the caller is found', async (t) => {
-  for (const { what, helper, ssh, launchd, setting, found } of cases) {
+  for (const { what, named, helper, ssh, launchd, setting, found } of cases) {
     const sources: UpstreamSources = {
+      named,
       helper,
       readSshEnvironment: async () =>
         ssh === undefined ? undefined : Buffer.from(`A=1\0XSSH_AUTH_SOCK=/no\0SSH_AUTH_SOCK=${ssh}\0B=2\0`),

@@ -9,6 +9,14 @@ t.test('host, port and user are read as ssh hands them over', async (t) => {
   t.match(parseProxyArguments(['--no-daemon', '--', host, '22']), { daemon: false, host: { instanceId: host } });
 });
 
+t.test('setup can say where the sockets are', async (t) => {
+  const parsed = parseProxyArguments(['--runtime-dir=/run/user/1000/keyhole', '--', host, '22']);
+  t.match(parsed, { runtimeDir: '/run/user/1000/keyhole', flags: {} });
+  t.equal(parseProxyArguments([host, '22']).runtimeDir, undefined);
+  t.throws(() => parseProxyArguments(['--runtime-dir=here', host, '22']), { code: 'bad-usage' });
+  t.throws(() => parseProxyArguments(['--runtime-dir']), { code: 'bad-usage' });
+});
+
 t.test('every setting can be given as a flag', async (t) => {
   t.match(parseProxyArguments(['--ping-interval=10s', '--log-level', 'debug', host, '22']).flags, {
     'ping-interval': '10s',

@@ -109,7 +109,7 @@ async function refusedByHttp(leg: Awaited<ReturnType<typeof connectLeg>>, action
   if (!isOpen) throw new KeyholeError('access-denied', `${action}: ${(await leg.closed).code}`);
 }
 
-async function setUp(t: Test): Promise<Stand> {
+async function setUp(t: Test, arn?: string): Promise<Stand> {
   const tags = { stage: 'test', 'aws:cloud9:environment': 'abc' };
   const region = await startRegion({
     nodes: [
@@ -122,6 +122,7 @@ async function setUp(t: Test): Promise<Stand> {
       runScript: async () => ({ status: 0, stdout: '', stderr: '' }),
     })),
     endpoints: [{ endpointId }],
+    ...(arn !== undefined && { accessKeys: [{ accessKeyId: 'AKIAROLE', secretAccessKey: 'secret', arn }] }),
     quotas: { StartSession: 1000, ResumeSession: 1000, SendSSHPublicKey: 1000 },
     commands: { visibleAfterMs: 0, deliveryMs: 0 },
   });
@@ -221,6 +222,24 @@ for (const [name, { wish: given, calls: wanted }] of Object.entries(uses)) {
   });
 }
 
+t.test('a role may resume and end what is its own, and nobody else’s', async (t) => {
+  const stand = await setUp(t, 'arn:aws:sts::111122223333:assumed-role/ops/alice');
+  use(stand, renderPolicy(wish));
+  for (const call of session) t.equal(await refusal(stand, calls[call]!), undefined, call);
+  const { sessionId } = await start(stand);
+  const { region } = stand;
+  region.identities.add({
+    accessKeyId: 'AKIAOTHER',
+    secretAccessKey: 'secret',
+    policies: [renderPolicy(wish) as PolicyDocument],
+  });
+  useAwsSettings(t, {}, region.envFor('AKIAOTHER'));
+  const other = await openAws({ clock: systemClock, log: silent });
+  t.teardown(() => other.close());
+  await t.rejects(other.ssm.resumeSession(sessionId, signal), { code: 'access-denied' });
+  await t.rejects(other.ssm.terminateSession(sessionId, signal), { code: 'access-denied' });
+});
+
 t.test('targets that are not named, or have not the tag, are not reached', async (t) => {
   const stand = await setUp(t);
   const full = { ...wish, push: 'instance-connect', hostKeys: 'console-output', start: true };
@@ -270,6 +289,6 @@ t.test('other partitions have other ARNs', async (t) => {
   ] as const) {
     const text = JSON.stringify(renderPolicy({ ...wish, region }));
     t.match(text, start);
-    t.match(text, `arn:${start.split(':')[1]}:ssm:${region}::document/AWS-StartSSHSession`, 'AWS’s own documents');
+    t.match(text, `arn:${start.split(':')[1]}:ssm:${region}:*:document/AWS-StartSSHSession`, 'AWS’s own documents');
   }
 });
