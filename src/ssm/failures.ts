@@ -8,8 +8,7 @@ export function isWorthRetrying(error: KeyholeError): boolean {
 }
 
 /** Nobody can mend these, or only by another session. */
-const final =
-  /^(?:session-(?:gone|ended)|access-denied.*|credentials-invalid|request-refused|stream-url-refused|internal)$/;
+const final = /^(?:session-ended|access-denied.*|credentials-invalid|request-refused|stream-url-refused|internal)$/;
 /** AWS can be asked again as soon as the user has done what the hint says. */
 const curable = /^(?:credentials-expired|sso-expired|mfa-needed|credential-process-failed|no-credentials)$/;
 /** Not worth another try while somebody waits for a first connection, but of a network that will be back. */

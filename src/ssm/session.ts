@@ -4,6 +4,7 @@ import { randomUUID } from 'node:crypto';
 import type { Agent } from 'node:http';
 import type { SessionHandle, SsmApi, StartSessionRequest, UpgradeSigner } from '../aws/ssm-api.ts';
 import type { Clock } from '../clock.ts';
+import { KeyholeError } from '../errors.ts';
 import { sessionEnded } from './failures.ts';
 import { dialGateway, type GatewaySocket } from './gateway.ts';
 import { checkStreamUrl, isPresigned } from './stream-url.ts';
@@ -71,10 +72,12 @@ export class Session {
 
   /**
    * Calls ResumeSession: a new token and StreamUrl, which may lead to another cell (1.3).
-   * @throws TransportError `session-ended` where AWS answers without a token
+   * @throws TransportError `session-ended` where AWS answers without a token, or knows no such session
    */
   async resume(signal?: AbortSignal): Promise<void> {
-    const handle = await this.#options.api.resumeSession(this.id, signal);
+    const handle = await this.#options.api.resumeSession(this.id, signal).catch((error: unknown) => {
+      throw error instanceof KeyholeError && error.code === 'session-gone' ? sessionEnded(this.id) : error;
+    });
     if (handle.tokenValue === undefined || handle.tokenValue === '') throw sessionEnded(this.id);
     // The model makes StreamUrl optional; the old one holds where none comes.
     this.#handle = { ...handle, sessionId: this.id, streamUrl: handle.streamUrl || this.#handle.streamUrl };

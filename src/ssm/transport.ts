@@ -359,9 +359,13 @@ export class SsmTransport extends Duplex implements Transport {
     this.#redial.lost(failure);
     // Nobody said goodbye: what other connections there are to AWS may be dead too.
     if (code === undefined) api.forgetConnections();
-    this.#cutSince = clock.wallTime();
+    this.#reconnect(code);
+  }
+
+  #reconnect(closeCode: number | undefined): void {
+    this.#cutSince = this.#options.clock.wallTime();
     this.#watching.seek(true);
-    void this.#connect(code);
+    void this.#connect(closeCode);
   }
 
   #detach(): void {
@@ -380,8 +384,7 @@ export class SsmTransport extends Duplex implements Transport {
     if (!this.#detached || this.#phase !== 'open') return;
     this.#detached = false;
     this.#redial.recovered();
-    this.#cutSince = this.#options.clock.wallTime();
-    void this.#connect(closedNormally);
+    this.#reconnect(closedNormally);
   }
 
   /** Afterwards nothing is left here or at AWS. Once, bounded, and never throws. */

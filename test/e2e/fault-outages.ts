@@ -30,7 +30,7 @@ export async function networkAway(t: Test, options: OutageOptions): Promise<void
     t.ok(resumes.length >= transfers.length, `${resumes.length} ResumeSession for ${transfers.length} tunnels`);
     const throttled = resumes.filter(({ error }) => error === 'ThrottlingException');
     // None on a quiet machine; where a call takes long to AWS, the next ones may overtake it.
-    t.ok(throttled.length <= transfers.length / 4, `${throttled.length} of them were throttled`);
+    t.ok(throttled.length <= transfers.length / 2, `${throttled.length} of them were throttled`);
   });
 }
 

@@ -113,7 +113,6 @@ t.test('a session that AWS has ended is over', async (t) => {
 });
 
 for (const [code, tries] of [
-  ['session-gone', 1],
   ['access-denied', 1],
   ['access-denied-target', 1],
   ['credentials-invalid', 1],
@@ -137,6 +136,20 @@ for (const [code, tries] of [
     t.equal(clock.pending, 0);
   });
 }
+
+t.test('a session that AWS does not know any more is over, and the error says why that may be', async (t) => {
+  const { gateway, api, open } = await stage(t);
+  api.onResume = async () => {
+    throw awsError('DoesNotExistException', false, 'session-gone');
+  };
+  const transport = await open();
+  const errors: unknown[] = [];
+  transport.on('error', (error) => errors.push(error));
+  gateway.last.socket.destroy();
+  await closed(transport);
+  t.match(errors, [{ code: 'session-ended', hint: /idle too long/ }]);
+  t.equal(api.count('resume'), 1);
+});
 
 t.test(
   'what a network that is away gives, and an expired login, is waited out; what stands in the way is told',
