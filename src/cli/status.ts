@@ -44,6 +44,9 @@ function describe(status: DaemonStatus | undefined, rates: Rates | undefined): s
     '',
     ...(tunnels.length === 0 ? ['no tunnels'] : table(tunnelRows(tunnels, rates))),
   ];
+  const apart = new Map(tunnels.filter(({ transport }) => transport === 'eice').map((tunnel) => [tunnel.host, tunnel]));
+  if (apart.size > 0) lines.push('', 'by EC2 Instance Connect Endpoint (eice), because:');
+  for (const [host, { chosenBecause = '-' }] of apart) lines.push(`  ${host}: ${chosenBecause}`);
   if (forwards.length > 0) lines.push('', ...table(forwardRows(forwards, rates)));
   const cut = tunnels.filter(({ state }) => state === 'resuming');
   if (cut.length > 0) lines.push('', 'connections that were cut and are being taken up again:');

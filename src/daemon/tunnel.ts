@@ -32,6 +32,8 @@ export interface TunnelStatus extends TransportStats {
   user: string | undefined;
   state: ShownState;
   transport: 'ssm' | 'eice' | undefined;
+  /** Why by this transport. */
+  chosenBecause?: string;
   /** Wall time, ms since 1970. */
   since: number;
   /** The process that asked, ssh as a rule. */
@@ -58,6 +60,7 @@ export class Tunnel {
   readonly #since: number;
   #state: TunnelState = 'opening';
   #transport: Transport | undefined;
+  #chosenBecause: string | undefined;
   /** What was not done because the target was not there, until that is known of the tunnel itself. */
   #early: [event: string, failure: KeyholeError][] | undefined = [];
 
@@ -78,6 +81,7 @@ export class Tunnel {
       user: this.#request.user,
       state: this.#state !== 'closing' && stats?.interrupted !== undefined ? 'resuming' : this.#state,
       transport: this.#transport?.kind,
+      ...(this.#chosenBecause !== undefined && { chosenBecause: this.#chosenBecause }),
       since: this.#since,
       clientPid: this.#request.caller.parentPid,
       sessionId: this.#transport?.sessionId,
@@ -167,7 +171,10 @@ export class Tunnel {
     parts: Pick<TunnelOptions, 'target' | 'aws' | 'notes' | 'signal'>,
   ): Promise<Transport> {
     const { clock, choice, payloadMemory, networkWatch } = this.#parts;
-    const shared = { choice, payloadMemory, networkWatch, clock };
+    const chosen = (why: string) => {
+      this.#chosenBecause = why;
+    };
+    const shared = { choice, payloadMemory, networkWatch, chosen, clock };
     const transport = await openTunnel({ ...parts, ...shared, port, settings, log: this.#log });
     // Whoever uses it is told of an error when it happens; between two users nobody would be, and that ends a process.
     transport.on('error', () => {});

@@ -23,6 +23,8 @@ export interface Ways<Tunnel, Route> {
   findRoute(): Promise<Route>;
   /** Resolves when the target has spoken: before that, an endpoint's yes means nothing (protocol.md 9.3). */
   byEndpoint(route: Route): Promise<Tunnel>;
+  /** The tunnel is open: why it goes this way, in words. */
+  chosen?(why: string): void;
 }
 
 interface Memory<Route> {
@@ -51,12 +53,13 @@ export class TunnelChoice<Route> {
   /** @throws KeyholeError: with both reasons, where both ways were asked. `signal` gives up. */
   async open<Tunnel>(question: Question, ways: Ways<Tunnel, Route>, signal: AbortSignal): Promise<Tunnel> {
     const { target, transport } = question;
-    if (transport === 'ssm' || (transport === 'auto' && !target.startsWith('i-'))) return await ways.bySsm();
+    if (transport === 'ssm') return opened(await ways.bySsm(), ways, asked(transport));
     if (transport === 'eice') {
       const objection = ways.objection();
       if (objection !== undefined) throw objection;
-      return await ways.byEndpoint(await this.#route(question, ways, signal));
+      return opened(await ways.byEndpoint(await this.#route(question, ways, signal)), ways, asked(transport));
     }
+    if (!target.startsWith('i-')) return opened(await ways.bySsm(), ways, 'SSM alone reaches nodes (mi-…)');
     return (await this.#openKnown(question, ways, signal)) ?? (await this.#openUnknown(question, ways, signal));
   }
 
@@ -72,7 +75,7 @@ export class TunnelChoice<Route> {
     try {
       const tunnel = await ways.byEndpoint(known.route);
       this.#say(question, 'eice', known.refusal);
-      return tunnel;
+      return opened(tunnel, ways, known.refusal.message);
     } catch (error) {
       if (this.#known.get(name) === known) this.#known.delete(name);
       if (signal.aborted || !(error instanceof KeyholeError) || error.code === 'no-answer') throw error;
@@ -84,7 +87,7 @@ export class TunnelChoice<Route> {
   async #openUnknown<Tunnel>(question: Question, ways: Ways<Tunnel, Route>, signal: AbortSignal): Promise<Tunnel> {
     let refusal: KeyholeError;
     try {
-      return await ways.bySsm();
+      return opened(await ways.bySsm(), ways, 'SSM takes the instance');
     } catch (error) {
       if (signal.aborted || !isRefusal(error)) throw error;
       refusal = error;
@@ -104,7 +107,7 @@ export class TunnelChoice<Route> {
     }
     this.#remember(nameOf(question), { until: this.#clock.now() + keptMs, refusal, route });
     this.#say(question, 'eice', refusal);
-    return tunnel;
+    return opened(tunnel, ways, refusal.message);
   }
 
   /** Not given up with the first caller: the others wait for it too. */
@@ -127,6 +130,15 @@ export class TunnelChoice<Route> {
   #say({ target }: Question, transport: string, refusal: KeyholeError): void {
     this.#log('info', 'transport chosen', { target, transport, why: refusal.message });
   }
+}
+
+function asked(transport: Question['transport']): string {
+  return `asked for: transport = ${transport}`;
+}
+
+function opened<Tunnel>(tunnel: Tunnel, ways: Pick<Ways<Tunnel, never>, 'chosen'>, why: string): Tunnel {
+  ways.chosen?.(why);
+  return tunnel;
 }
 
 function nameOf({ context, target }: Question): string {

@@ -29,6 +29,8 @@ export interface TunnelOptions {
   payloadMemory: PayloadMemory;
   networkWatch: NetworkWatch;
   notes?: SessionNotes;
+  /** Told why the tunnel goes the way that it goes, once it is open. */
+  chosen?(why: string): void;
   clock: Clock;
   log: Log;
   /** Gives up: rejects after whatever was started has been ended. */
@@ -55,6 +57,7 @@ export async function openTunnel(options: TunnelOptions): Promise<Transport> {
       objection: () => objection(target, port),
       findRoute: () => findRoute(target, { ec2: aws.ec2, fips: aws.fips, endpointId, endpointAuthority }),
       byEndpoint: (route) => openEice(options, route),
+      ...(options.chosen && { chosen: options.chosen }),
     },
     signal,
   );

@@ -73,9 +73,13 @@ t.test('status tells by which way, and how long it lasts', async (t) => {
   const bench = await openEiceBench(t);
   const ssh = await startSsh(bench, 'echo started; exec sleep 600');
   const [tunnel] = (await bench.status())!.tunnels;
-  t.match(tunnel, { transport: 'eice', state: 'open', sessionId: undefined });
+  const chosenBecause = /^i-0123456789abcdef0 is not connected to Systems Manager/;
+  t.match(tunnel, { transport: 'eice', chosenBecause, state: 'open', sessionId: undefined });
   t.ok(Math.abs(tunnel!.expiresAt! - Date.now() - 3_600_000) < 60_000);
-  t.match((await bench.keyhole(['status'])).text, /LEFT[\s\S]* eice [\s\S]* (59 min|1 h 0 min) /);
+  t.match(
+    (await bench.keyhole(['status'])).text,
+    /LEFT[\s\S]* eice [\s\S]* (59 min|1 h 0 min) [\s\S]*because:\n {2}i-\w+: i-\w+ is not connected/,
+  );
   ssh.child.kill('SIGKILL');
   await bench.idle();
 });

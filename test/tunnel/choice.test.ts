@@ -39,6 +39,8 @@ class Stage {
   readonly choice = new TunnelChoice<Route>(this.clock, silent);
   steps: string[] = [];
   route: Route | undefined;
+  /** Why the last tunnel went its way. */
+  why: string | undefined;
 
   constructor(scene: Scene = {}) {
     this.scene = { ...scene };
@@ -70,6 +72,9 @@ class Stage {
         this.route = route;
         if (scene.tunnel !== undefined) throw scene.tunnel;
         return 'eice';
+      },
+      chosen: (why) => {
+        this.why = why;
       },
     };
     return await this.choice.open({ target: name, transport: scene.transport ?? 'auto', context }, ways, signal);
@@ -542,4 +547,25 @@ t.test('a bug is not dressed up as a refusal', async (t) => {
 t.test('a wrong setting is said as such', async (t) => {
   const stage = new Stage({ ssm: away, tunnel: new ConfigError('bad-proxy', 'wrong') });
   await t.rejects(stage.open(), { code: 'bad-proxy', message: 'wrong', exitStatus: 2 });
+});
+
+t.test('why a tunnel goes its way is told once it is open', async (t) => {
+  const table: [Scene, string | undefined][] = [
+    [{}, 'SSM takes the instance'],
+    [{ target: 'mi-0123456789abcdef0' }, 'SSM alone reaches nodes (mi-…)'],
+    [{ transport: 'ssm' }, 'asked for: transport = ssm'],
+    [{ transport: 'eice' }, 'asked for: transport = eice'],
+    [{ ssm: away }, 'SSM: target-not-connected'],
+    [{ ssm: away, tunnel: eiceError('eice-quota') }, undefined],
+  ];
+  for (const [scene, why] of table) {
+    const stage = new Stage(scene);
+    await stage.open().catch(() => {});
+    t.equal(stage.why, why, JSON.stringify(scene));
+  }
+  const stage = new Stage({ ssm: away });
+  await stage.open();
+  stage.why = undefined;
+  await stage.open();
+  t.equal(stage.why, 'SSM: target-not-connected', 'also where it is remembered');
 });
