@@ -7,17 +7,29 @@ import type { Socket } from 'node:net';
 /** Undefined where it can't be known: another system, a unix socket, a client on another machine. */
 export function isPeerGone({ remoteAddress, remotePort, localAddress, localPort }: Socket): boolean | undefined {
   if (remoteAddress === undefined || localAddress === undefined || remoteAddress !== localAddress) return undefined;
-  const table = remoteAddress.includes(':') ? '/proc/net/tcp6' : '/proc/net/tcp';
+  const address = remoteAddress.replace(mapped, '');
+  const isV6 = address.includes(':');
+  // Programs may use sockets of IPv6 for IPv4 (Java does): such a one is in the other table, with a mapped address.
+  const inV6 = hasOwner('/proc/net/tcp6', isV6 ? address : `::ffff:${address}`, remotePort!, localPort!);
+  const inV4 = isV6 ? false : hasOwner('/proc/net/tcp', address, remotePort!, localPort!);
+  if (isV6 ? inV6 === undefined : inV4 === undefined) return undefined;
+  return inV4 !== true && inV6 !== true;
+}
+
+const mapped = /^::ffff:(?=[\d.]+$)/;
+
+/** Whether a process has the socket with these ends; undefined where the table can't be read. */
+function hasOwner(table: string, address: string, port: number, peerPort: number): boolean | undefined {
   let text: string;
   try {
     text = readFileSync(table, 'latin1');
   } catch {
     return undefined;
   }
-  const [peer, own] = [tableName(remoteAddress, remotePort!), tableName(localAddress, localPort!)];
   // sl, local_address, rem_address, st, tx_queue:rx_queue, tr:tm->when, retrnsmt, uid, timeout, inode (proc(5))
-  const row = new RegExp(`^ *\\d+: ${peer} ${own} (?:\\S+ +){6}(\\d+)`, 'm').exec(text);
-  return row === null || row[1] === '0';
+  const ends = `${tableName(address, port)} ${tableName(address, peerPort)}`;
+  const row = new RegExp(`^ *\\d+: ${ends} (?:\\S+ +){6}(\\d+)`, 'm').exec(text);
+  return row !== null && row[1] !== '0';
 }
 
 /** An address as the table has it: words of 32 bits in the byte order of the machine. */

@@ -78,8 +78,8 @@ t.test('what is in use, or can not be, is an error that says so', async (t) => {
 });
 
 /** Both ends of a connection, over IPv4 or IPv6. */
-async function tcpPair(host: string): Promise<{ client: Socket; server: Socket; end(): void }> {
-  const listener = createServer({ allowHalfOpen: true }).listen(0, host);
+async function tcpPair(host: string, listening = host): Promise<{ client: Socket; server: Socket; end(): void }> {
+  const listener = createServer({ allowHalfOpen: true }).listen(0, listening);
   await once(listener, 'listening');
   const client = connect({ port: (listener.address() as AddressInfo).port, host, allowHalfOpen: true });
   const [server] = (await once(listener, 'connection')) as [Socket];
@@ -93,13 +93,18 @@ async function tcpPair(host: string): Promise<{ client: Socket; server: Socket; 
   return { client, server, end };
 }
 
-for (const host of ['127.0.0.1', '::1']) {
+for (const [host, listening] of [
+  ['127.0.0.1', '127.0.0.1'],
+  ['::1', '::1'],
+  ['127.0.0.1', '::'],
+  ['::ffff:127.0.0.1', '127.0.0.1'],
+] as const) {
   const skip = process.platform !== 'linux' && 'the table is in /proc';
   t.test(
-    `over ${host}, a client that is gone is told from one that has shut down its writing side`,
+    `from ${host} to ${listening}, a client that is gone is told from one that has shut down its writing side`,
     { skip },
     async (t) => {
-      const { client, server, end } = await tcpPair(host);
+      const { client, server, end } = await tcpPair(host, listening);
       t.teardown(end);
       t.equal(isPeerGone(server), false);
       server.resume();
