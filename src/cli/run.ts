@@ -33,7 +33,7 @@ export async function run(argv: string[], env: NodeJS.ProcessEnv, isCompiled: bo
 
 async function runVerb([verb, ...args]: string[], context: VerbContext): Promise<void> {
   if (verb === '--version' && args.length === 0) return context.terminal.print(version);
-  if (verb === 'proxy' && !args.includes('--help')) {
+  if (verb === 'proxy' && !args.some((arg) => arg === '--help' || arg === '-h')) {
     const { proxy } = await import('./proxy.ts');
     return proxy(args, context);
   }

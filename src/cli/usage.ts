@@ -1,9 +1,11 @@
 // The verbs that a person types, with help: yargs reads them. `proxy` comes here only to be explained.
 import yargs from 'yargs';
 import { KeyholeError, UsageError } from '../errors.ts';
+import { nearest } from '../nearest.ts';
 import { flagName, settings } from '../settings.ts';
 import { forwardingGrammar } from '../target/forwarding.ts';
 import { version } from '../version.ts';
+import { verbs } from './completion.ts';
 import { proxyUsage } from './proxy-arguments.ts';
 import type { VerbContext } from './run.ts';
 
@@ -11,12 +13,17 @@ export async function runByYargs(argv: string[], context: VerbContext): Promise<
   let verb: (() => Promise<void>) | undefined;
   const parser = yargs()
     .scriptName('keyhole')
-    .usage('$0 VERB\n\nLets plain OpenSSH reach EC2 instances and hybrid nodes through SSM.')
+    .usage(
+      '$0 VERB\n\nLets plain OpenSSH reach EC2 instances and hybrid nodes, through SSM or EC2 Instance Connect Endpoint.',
+    )
     .command(
       'proxy <HOST> <PORT> [USER]',
       'what ssh runs as ProxyCommand: connects stdin and stdout with a port of the host',
-      (proxy) =>
-        proxy
+      (proxy) => {
+        for (const [name, { about }] of Object.entries(settings)) {
+          proxy.option(flagName(name), { type: 'string', describe: about, group: 'Settings:' });
+        }
+        return proxy
           .usage(proxyUsage)
           .positional('HOST', {
             type: 'string',
@@ -24,7 +31,8 @@ export async function runByYargs(argv: string[], context: VerbContext): Promise<
           })
           .positional('PORT', { type: 'number', describe: 'port on the host' })
           .positional('USER', { type: 'string', describe: 'login name' })
-          .option('daemon', { type: 'boolean', default: true, describe: 'use the daemon; --no-daemon does without' }),
+          .option('daemon', { type: 'boolean', default: true, describe: 'use the daemon; --no-daemon does without' });
+      },
     )
     .command(
       'setup',
@@ -223,14 +231,17 @@ export async function runByYargs(argv: string[], context: VerbContext): Promise<
     )
     .demandCommand(1, 'no verb is given')
     .strict()
+    .strictCommands()
     .exitProcess(false)
+    .help('help')
+    .alias('help', 'h')
     .version(version)
     .detectLocale(false)
     .wrap(100);
   const output = await new Promise<string>((resolve, reject) => {
     parser.parse(withoutDashes(argv), {}, (error: Error | undefined, _arguments: unknown, text: string) => {
       if (!error) resolve(text);
-      else reject(new UsageError('bad-usage', error.message, { hint: 'keyhole --help lists the verbs' }));
+      else reject(wrongUsage(error.message, argv[0]!));
     });
   });
   if (output !== '') return context.terminal.print(output);
@@ -241,6 +252,26 @@ export async function runByYargs(argv: string[], context: VerbContext): Promise<
     // A signal is how `daemon run` and `status --watch` end.
     if (!(error instanceof KeyholeError) || error.code !== 'interrupted') throw error;
   }
+}
+
+/** What yargs found, in our words. */
+function wrongUsage(found: string, verb: string): UsageError {
+  if (/^Unknown command/.test(found) || verb.startsWith('-')) return noVerb(verb);
+  const [, unknown] = /^Unknown arguments?: ([^,]+)/.exec(found) ?? [];
+  const message =
+    unknown === undefined
+      ? `${verb}: ${found.replace(/\s+/g, ' ')}`
+      : `${verb} does not know ${JSON.stringify(unknown)}`;
+  return new UsageError('bad-usage', message, { hint: `keyhole ${verb} --help shows how it is used` });
+}
+
+function noVerb(verb: string): UsageError {
+  const meant = nearest(
+    verb,
+    verbs.map(({ name }) => name),
+  );
+  const hint = meant === undefined ? 'keyhole --help lists the verbs' : `did you mean ${meant}?`;
+  return new UsageError('bad-usage', `${JSON.stringify(verb)} is not a verb of keyhole`, { hint });
 }
 
 /** Those that were given, as text. */
