@@ -258,10 +258,8 @@ export async function runByYargs(argv: string[], context: VerbContext): Promise<
 function wrongUsage(found: string, verb: string): UsageError {
   if (/^Unknown command/.test(found) || verb.startsWith('-')) return noVerb(verb);
   const [, unknown] = /^Unknown arguments?: ([^,]+)/.exec(found) ?? [];
-  const message =
-    unknown === undefined
-      ? `${verb}: ${found.replace(/\s+/g, ' ')}`
-      : `${verb} does not know ${JSON.stringify(unknown)}`;
+  const said = found.charAt(0).toLowerCase() + found.slice(1).replace(/\s+/g, ' ');
+  const message = `${verb}${unknown === undefined ? `: ${said}` : ` does not know ${JSON.stringify(unknown)}`}`;
   return new UsageError('bad-usage', message, { hint: `keyhole ${verb} --help shows how it is used` });
 }
 

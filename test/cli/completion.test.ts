@@ -38,7 +38,7 @@ t.test('verbs and options are those of --help', async (t) => {
   for (const { name, options, operand } of verbs) {
     // Settings stand in ssh's configuration, not on a command line that somebody types.
     const text = (await help(name)).replace(/^Settings:\n(?: .*\n)+/m, '');
-    const said = [...text.matchAll(/^ {2,}(?:-\w, )?--(?:\[no-\])?([a-z-]+)/gm)].map(([, option]) => option!);
+    const said = [...text.matchAll(/^ {2,6}(?:-\w, )?--(?:\[no-\])?([a-z-]+)/gm)].map(([, option]) => option!);
     const known = options.map((option) => option.replace(/=$/, ''));
     const expected = said.filter((option) => option !== 'help' && option !== 'version');
     t.strictSame(
