@@ -7,6 +7,7 @@ import type { Credentials } from '../aws/ssm-api.ts';
 import type { Clock } from '../clock.ts';
 import { KeyholeError, TransportError } from '../errors.ts';
 import type { Log } from '../log.ts';
+import type { NetworkWatch, Watching } from '../network-watch.ts';
 import { printable } from '../printable.ts';
 import type { Transport, TransportStats } from '../tunnel/transport.ts';
 import { version } from '../version.ts';
@@ -36,6 +37,7 @@ export interface EiceTransportOptions extends Wanted {
   /** The way to the endpoint. */
   agentFor?(url: URL): Agent;
   pingIntervalMs: number;
+  networkWatch: NetworkWatch;
   clock: Clock;
   log: Log;
 }
@@ -50,6 +52,8 @@ const toleratedSkewMs = 30_000;
 const dialTimeoutMs = 10_000;
 /** How long what was taken may need to leave after end(), and the peer to answer our close frame. */
 const closeTimeoutMs = 900;
+/** How late a sign of life may be after a sleep or on another network: there is no second tunnel, so none is given up lightly. */
+const signOfLifeMs = 15_000;
 
 /**
  * Dials the endpoint. Whether the target can be reached is not known yet: only its first byte tells (9.3).
@@ -117,6 +121,7 @@ export class EiceTransport extends Duplex implements Transport {
   readonly sessionId = undefined;
   readonly #options: EiceTransportOptions;
   readonly #link: WebSocketLink;
+  readonly #watching: Watching;
   readonly #openedAt: number;
   readonly #expiresAt: number;
   #bytesSent = 0;
@@ -133,6 +138,7 @@ export class EiceTransport extends Duplex implements Transport {
     super({ allowHalfOpen: false, readableHighWaterMark: bufferBytes, writableHighWaterMark: bufferBytes });
     this.#options = options;
     this.#link = link;
+    this.#watching = options.networkWatch.add({ doubt: () => link.probe(signOfLifeMs), hope() {} });
     this.#openedAt = options.clock.now();
     this.#expiresAt = options.clock.wallTime() + options.maxTunnelDurationMs;
     link.start({
@@ -166,6 +172,7 @@ export class EiceTransport extends Duplex implements Transport {
       this.#waitingWriter = done; // the websocket's end is on its way and has the reason
       return;
     }
+    this.#options.networkWatch.glance();
     this.#bytesSent += chunk.length;
     this.#link.cork();
     // Alike in size: what Node reads at once, 64 KiB, would make a large one and a tiny one.
@@ -212,6 +219,7 @@ export class EiceTransport extends Duplex implements Transport {
     const reason = printable(end.reason);
     log('info', 'tunnel websocket closed', { endpoint: route.endpointId, code: end.code, reason });
     this.#isGone = true;
+    this.#watching.end();
     if (this.#isClosing) return;
     const ageMs = clock.now() - this.#openedAt;
     const failure = failureOf(this.#options, { ...end, ageMs, bytesReceived: this.#bytesReceived });

@@ -165,6 +165,7 @@ async function openEice(options: TunnelOptions, route: Route): Promise<EiceTrans
       learnAwsTime: aws.learnAwsTime,
       agentFor: aws.network.agentFor,
       pingIntervalMs: settings.pingIntervalMs,
+      networkWatch: options.networkWatch,
       clock,
       log,
     },

@@ -3,6 +3,7 @@ import t, { type Test } from 'tap';
 import type { Clock } from '../../src/clock.ts';
 import { EiceTransport, type EiceTransportOptions, openEiceTransport } from '../../src/eice/transport.ts';
 import { silent } from '../../src/log.ts';
+import { NetworkWatch } from '../../src/network-watch.ts';
 import type { WebSocketLink } from '../../src/websocket/link.ts';
 import { ManualClock, turn } from '../manual-clock.ts';
 import { type Dial, GatewayServer } from '../ssm/gateway-server.ts';
@@ -45,6 +46,7 @@ async function scene(t: Test, more: Partial<EiceTransportOptions> = {}): Promise
     awsTime: () => clock.wallTime(),
     learnAwsTime: () => t.fail('the clock is right'),
     pingIntervalMs: 25_000,
+    networkWatch: new NetworkWatch(clock, () => ''),
     clock: clock as Clock,
     log: silent,
     ...more,
@@ -354,6 +356,20 @@ t.test('how a tunnel ends says why, and what to do', async (t) => {
     t.equal(clock.pending, 0, `${name}: no timer is left`);
     t.equal(transport.destroyed, true);
   }
+});
+
+t.test('on another network a tunnel that gives no sign of life has ended', async (t) => {
+  const looking = new ManualClock();
+  let address = 'home';
+  const { server, clock, open, end } = await scene(t, { networkWatch: new NetworkWatch(looking, () => address) });
+  const transport = await open();
+  server.answersPings = false;
+  address = 'office';
+  await looking.advance(15_000);
+  await until(() => server.last.pings.length === 1);
+  await clock.advance(15_000);
+  t.match(await end(transport), { code: 'connection-lost', hint: /can not be resumed; one through SSM can/ });
+  t.equal(clock.pending + looking.pending, 0);
 });
 
 t.test('an end of the input closes the websocket behind what was taken', async (t) => {
