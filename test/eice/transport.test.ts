@@ -362,13 +362,13 @@ t.test('on another network a tunnel that gives no sign of life has ended', async
   const looking = new ManualClock();
   let address = 'home';
   const { server, clock, open, end } = await scene(t, { networkWatch: new NetworkWatch(looking, () => address) });
-  const transport = await open();
+  const ended = end(await open());
   server.answersPings = false;
   address = 'office';
   await looking.advance(15_000);
   await until(() => server.last.pings.length === 1);
   await clock.advance(15_000);
-  t.match(await end(transport), { code: 'connection-lost', hint: /can not be resumed; one through SSM can/ });
+  t.match(await ended, { code: 'connection-lost', hint: /can not be resumed; one through SSM can/ });
   t.equal(clock.pending + looking.pending, 0);
 });
 
