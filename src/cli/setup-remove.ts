@@ -13,7 +13,7 @@ import type { VerbContext } from './run.ts';
 import { sshFiles } from './setup.ts';
 
 /** Files of ours in `~/.ssh/keyhole`, besides sockets. */
-const ownNames = ['config', 'hosts', 'known_hosts', 'setup.json', 'start.lock'];
+const ownNames = ['config', 'hosts', 'known_hosts', 'known_hosts.old', 'setup.json', 'start.lock'];
 
 export async function removeSetup({ dryRun }: { dryRun: boolean }, context: VerbContext): Promise<void> {
   const { terminal, env, signal } = context;
