@@ -1,5 +1,6 @@
 // What `setup` would do: all changes to files, decided from the options of now and of last time, the user's ssh and its
 // configuration. Nothing is changed here.
+import { userInfo } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { ConfigFile } from '../config-file.ts';
 import type { SshFiles } from '../paths.ts';
@@ -9,7 +10,7 @@ import type { SocketFolder } from './folder.ts';
 import { addInclude, hasInclude, removeInclude } from './include-line.ts';
 import { findMissing, type Memory, noOptions, readMemory, type SetupOptions, serializeMemory } from './memory.ts';
 import { readOptions } from './options.ts';
-import { askVersion, askWithConfig, isBefore, sampleHost } from './ssh.ts';
+import { type Applied, askVersion, askWithConfig, isBefore, sampleHost } from './ssh.ts';
 import { enabledLink, renderServiceUnit, renderSocketUnit, serviceUnit, socketUnit, unitFolder } from './systemd.ts';
 import { readIdentityAgent } from './upstream.ts';
 
@@ -52,10 +53,13 @@ export function makePlan(
   const remembered = readMemory(files.memory);
   const merged = mergeOptions(remembered?.options ?? noOptions, options);
   const notes = folder.named ? [`the sockets of keyhole are in ${folder.path}`] : [];
+  const without = appliedWithoutOurs(files);
+  const read = readOptions(merged, given.configFile);
+  noteUser(without, read.user, notes);
   const block: Block = {
     command,
-    options: proxyOptions(files, folder, notes),
-    ...readOptions(merged, given.configFile),
+    options: proxyOptions(files, folder, without, notes),
+    ...read,
     folder: folder.written,
     hostsFile: '~/.ssh/keyhole/hosts',
     resumeTimeoutMs: given.resumeTimeoutMs,
@@ -94,13 +98,26 @@ function mergeOptions(
   };
 }
 
-function proxyOptions(files: SshFiles, folder: SocketFolder, notes: string[]): string[] {
+/** What applies to our hosts, our own lines aside. */
+function appliedWithoutOurs(files: SshFiles): Applied {
+  const config = removeInclude(readIfThere(files.config) ?? Buffer.alloc(0), includedPaths(files));
+  return askWithConfig(config, sampleHost);
+}
+
+/** ssh takes the first value, which is ours; where none is set it says the local user's name. */
+function noteUser(without: Applied, user: string, notes: string[]): void {
+  const own = without.get('user');
+  if (own === undefined || own === userInfo().username || own === user) return;
+  notes.push(`your own User ${own} gives way to ${user} for these hosts; keyhole setup --user ${own} keeps it`);
+}
+
+function proxyOptions(files: SshFiles, folder: SocketFolder, without: Applied, notes: string[]): string[] {
   const version = askVersion();
   if (version === undefined) notes.push('this ssh is not OpenSSH: whether it understands the lines was not tried');
   else if (isBefore(version, 8, 4)) notes.push(`${version.name} is older than 8.4, the oldest that was tried`);
   // session-bind@openssh.com came with OpenSSH 8.9.
   const bindsAgent = version === undefined || !isBefore(version, 8, 9);
-  const ownAgent = agentBefore(files, notes);
+  const ownAgent = agentBefore(files, without, notes);
   return [
     ...(folder.named ? [`--runtime-dir=${folder.path}`] : []),
     ...(ownAgent === undefined ? [] : [`--agent-upstream=${ownAgent}`]),
@@ -109,9 +126,8 @@ function proxyOptions(files: SshFiles, folder: SocketFolder, notes: string[]): s
 }
 
 /** The ssh-agent that the user's configuration names, our lines aside. */
-function agentBefore(files: SshFiles, notes: string[]): string | undefined {
-  const config = removeInclude(readIfThere(files.config) ?? Buffer.alloc(0), includedPaths(files));
-  const own = readIdentityAgent(askWithConfig(config, sampleHost), files.home);
+function agentBefore({ home }: SshFiles, without: Applied, notes: string[]): string | undefined {
+  const own = readIdentityAgent(without, home);
   if (own.kind === 'path') notes.push(`the keys of your ssh-agent at ${own.path} are offered after keyhole's`);
   if (own.kind === 'unclear') {
     notes.push(`your IdentityAgent ${own.value} is not used for these hosts; the setting agent.upstream can name one`);

@@ -244,7 +244,7 @@ t.test('configurations that are there already', { skip }, async (t) => {
     'Host *\r\n  User bob\r\n# Gr\xfc\xdfe\r\n'.replace(/./gs, (char) => char),
     0o644,
   );
-  t.match(await setup(), { status: 0, stderr: '' });
+  t.match(await setup(), { status: 0, stdout: /note: your own User bob gives way to ec2-user/, stderr: '' });
   t.match(readFileSync(config, 'latin1'), /^Include ~\/\.ssh\/keyhole\/config\r\nHost \*\r\n/);
   t.match(
     (await account.run(env, 'ssh', '-G', instanceId)).stdout,
