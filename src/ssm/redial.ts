@@ -59,12 +59,17 @@ export class Redial {
     this.#hasToldUser = false;
   }
 
-  /** Things may be better now: a pause is over, and a try that began before is begun again. */
+  /** Things may be better now: no pause goes on. */
   hurry(): void {
     this.#backoff.hurry();
+    if (this.#step?.kind === 'pause') this.#step.stop.abort();
+  }
+
+  /** The network may be another one: nor does a try that began on the old one. */
+  startOver(): void {
+    this.hurry();
     const step = this.#step;
-    if (step === undefined) return;
-    if (step.kind === 'pause' || this.#options.clock.now() - step.since >= freshTryMs) step.stop.abort();
+    if (step?.kind === 'try' && this.#options.clock.now() - step.since >= freshTryMs) step.stop.abort();
   }
 
   /**
@@ -106,7 +111,7 @@ export class Redial {
     }
   }
 
-  /** @returns undefined where it was stopped by hurry() */
+  /** @returns undefined where hurry() or startOver() ended it */
   async #under<T>(
     kind: Step['kind'],
     signal: AbortSignal,

@@ -206,7 +206,7 @@ export class SsmTransport extends Duplex implements Transport {
     this.#options.log('info', 'network in doubt', { session: this.#session.id, why });
     this.#options.api.forgetConnections();
     this.#socket?.probe(signOfLifeMs);
-    this.#redial.hurry();
+    this.#redial.startOver();
   }
 
   #attach(socket: GatewaySocket, closeCode: number | undefined): void {

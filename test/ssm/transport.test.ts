@@ -240,6 +240,11 @@ t.test('a try whose packets go nowhere is begun again when the network has chang
   await until(() => api.count('resume') === 1);
   const { forgotten } = api;
   clock.advance(1_000);
+  const other = networkWatch.add({ doubt() {}, hope() {} });
+  other.reached();
+  other.end();
+  for (let i = 0; i < 50; i++) await turn();
+  t.equal(api.count('resume'), 1, 'that another one got through ends no try: it may be in a line');
   hangs = false;
   addresses = 'office';
   clock.advance(1_000);
