@@ -92,11 +92,13 @@ export function readConfigFile(file: string): ConfigFile {
 
   function readHosts(tables: unknown): ConfigFile['hosts'] {
     if (!isTable(tables)) throw noTable('host', where(['host']), tables);
-    return Object.entries(tables).map(([patterns, table]) => {
+    const hosts = Object.entries(tables).map(([patterns, table]) => {
       const path = ['host', patterns];
       if (!isTable(table)) throw noTable(`host.${JSON.stringify(patterns)}`, where(path), table);
-      return { patterns, values: readTable(table, path, ['connection', 'host']) };
+      return { patterns, values: readTable(table, path, ['connection', 'host']), ...placeOf(path) };
     });
+    // An object has names that are numbers before all others.
+    return hosts.sort((a, b) => a.line - b.line || a.column - b.column);
   }
 
   function readForwards(tables: unknown): ConfigFile['forwards'] {

@@ -145,6 +145,11 @@ t.test('of the tables for a host, the first that has a setting gives it; then al
   t.equal(loadSettings({ env, file, host: 'web-1' }).profile, 'env', 'the environment wins over a table');
 });
 
+t.test('the order of tables is that of the file, whatever they are called', async (t) => {
+  const file = fileOf(t, '[host."1*"]\nuser = "first"\n[host.10]\nuser = "second"\n');
+  t.equal(loadSettings({ env: {}, file, host: '10' }).user, 'first');
+});
+
 t.test('every value is told with where it comes from', async (t) => {
   const file = fileOf(t, tables);
   const env = { KEYHOLE_REGION: 'us-east-1' };
