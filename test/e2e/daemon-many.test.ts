@@ -2,10 +2,12 @@
 // helper's deadline, in the order in which they came, with one daemon and one key push per instance.
 import t, { type Test } from 'tap';
 import { type DaemonBench, openDaemonBench, works } from './daemon-bench.ts';
-import { type Result, until } from './fixture.ts';
+import { patience, type Result, until } from './fixture.ts';
 
-/** So many calls may be on their way to AWS at once, where the later one can be the first to arrive. */
-const underWay = 2;
+/** So many calls may be on their way to AWS at once, where the later one can be the first to arrive: AWS's in two seconds. */
+const underWay = 6;
+/** The helper's own, stretched as other bounds are (fixture.ts): 30 sessions take ten of its fourteen seconds in any case. */
+const deadline = { KEYHOLE_DEADLINE: `${14 * patience}s` };
 
 /** Starts as many ssh as there are hosts, one after the other without a pause, and waits for all of them. */
 function startAll(bench: DaemonBench, hosts: string[], env: Record<string, string> = {}): Promise<Result[]> {
@@ -37,7 +39,7 @@ function check(t: Test, bench: DaemonBench, results: Result[]): void {
   // None on a quiet machine; where a call takes more than a second to AWS, the next ones may overtake it. Without a line
   // there would be hundreds.
   t.ok(
-    throttled.length <= results.length / 4,
+    throttled.length <= results.length / 2,
     `AWS is asked in its own time; ${throttled.length} calls were throttled`,
   );
   checkOrder(t, bench);
@@ -61,7 +63,7 @@ t.jobs = 2;
 
 t.test('30 ssh at once to one instance', { buffered: true }, async (t) => {
   const bench = await openDaemonBench(t);
-  check(t, bench, await startAll(bench, Array(30).fill(bench.instances[0])));
+  check(t, bench, await startAll(bench, Array(30).fill(bench.instances[0]), deadline));
   t.equal(bench.region.sessions.length, 30);
   t.equal(bench.region.pushes.length, 1);
   await bench.idle();
@@ -69,7 +71,7 @@ t.test('30 ssh at once to one instance', { buffered: true }, async (t) => {
 
 t.test('30 ssh at once to 15 instances', { buffered: true }, async (t) => {
   const bench = await openDaemonBench(t, { instances: 15 });
-  check(t, bench, await startAll(bench, [...bench.instances, ...bench.instances]));
+  check(t, bench, await startAll(bench, [...bench.instances, ...bench.instances], deadline));
   t.equal(bench.region.sessions.length, 30);
   t.equal(bench.region.pushes.length, 15);
   await bench.idle();
