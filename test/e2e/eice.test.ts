@@ -62,6 +62,25 @@ t.test('without the daemon too', async (t) => {
   t.strictSame(actionsOf(bench), ['DescribeInstances', 'DescribeInstanceConnectEndpoints', 'OpenTunnel']);
 });
 
+t.test('stdin that ends, and a target that closes, end all of it within a second', async (t) => {
+  const bench = await openEiceBench(t, { env: { KEYHOLE_TRANSPORT: 'eice' } });
+  const ends: [string, (proxy: Running) => void, RegExp][] = [
+    ['client', ({ child }) => child.stdin.end(), /^SSH-2\.0-/],
+    ['target', ({ child }) => child.stdin.write('this is no SSH\r\n'), /^SSH-2\.0-[\s\S]*nvalid SSH identification/],
+  ];
+  for (const [endedBy, end, says] of ends) {
+    const operands = ['proxy', '--no-daemon', '--', bench.instances[0]!, '22'];
+    const proxy = bench.start(keyhole, operands, { input: 'open' });
+    await until('the target talks', () => proxy.stdout().includes('SSH-2.0-'), 20_000, proxy.stderr);
+    const start = performance.now();
+    end(proxy);
+    await until('the tunnel is gone', () => tunnelEnded(bench), endedWithinMs);
+    t.match(await proxy.exit, { status: 0, text: says, stderr: '' });
+    t.ok(performance.now() - start < endedWithinMs, `${endedBy}: after ${Math.round(performance.now() - start)} ms`);
+    t.match(bench.region.tunnels.at(-1), { endedBy });
+  }
+});
+
 t.test('a clock that is wrong by ten minutes', async (t) => {
   const bench = await openEiceBench(t, { region: { clockOffsetMs: 600_000 }, env: { KEYHOLE_TRANSPORT: 'eice' } });
   t.match(await bench.works(), works);
