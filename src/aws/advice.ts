@@ -184,6 +184,13 @@ function signatureRefused(error: SdkError, context: CallContext): Advice {
     error.$metadata?.clockSkewCorrected ||
     /Signature (expired|not yet current)/.test(error.message ?? '') ||
     /^Request/.test(error.name ?? '');
+  if (/scoped to a valid region/.test(error.message ?? '')) {
+    return {
+      code: 'wrong-region',
+      message: `AWS at ${context.endpointHost ?? 'this endpoint'} serves another region than ${context.region}`,
+      hint: 'the endpoint of the settings (AWS_ENDPOINT_URL…, endpoint_url) and the region of the host or of AWS_REGION differ',
+    };
+  }
   if (!skewed) {
     return {
       code: 'credentials-invalid',

@@ -6,6 +6,8 @@ import type { MfaCode } from './credentials.ts';
 import { resolveAws } from './resolve.ts';
 
 export interface AwsOptions {
+  /** Names the settings, without telling them; for whoever compares contexts. */
+  id?: string;
   /** Wins over the environment; may be in lower case (profile.ts). */
   profile?: string | undefined;
   /** Wins over the environment and the profile. */
@@ -17,7 +19,14 @@ export interface AwsOptions {
 }
 
 /** From the AWS settings of this process. @throws as resolveAws and contextOf */
-export async function openAws({ profile, region, mfaCode, clock, log }: AwsOptions): Promise<AwsContext> {
+export async function openAws({
+  id = 'process',
+  profile,
+  region,
+  mfaCode,
+  clock,
+  log,
+}: AwsOptions): Promise<AwsContext> {
   const { resolution, refresh } = await resolveAws({ profile, region }, mfaCode);
-  return await contextOf(resolution, { id: 'process', clock, log, refresh });
+  return await contextOf(resolution, { id, clock, log, refresh });
 }

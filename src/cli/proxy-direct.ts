@@ -1,9 +1,14 @@
 // A tunnel in this process, relayed over its stdin and stdout: `proxy --no-daemon`, and what is left where no daemon can be.
+import { surroundingsKey } from '../aws/caller.ts';
 import { openAws } from '../aws/own-context.ts';
 import { systemClock } from '../clock.ts';
+import { LeftSessions, tellOfKilled } from '../daemon/left-sessions.ts';
+import { SessionLedger } from '../daemon/session-ledger.ts';
+import { notesFor } from '../daemon/session-notes.ts';
 import { EarlyInput } from '../early-input.ts';
 import type { Route } from '../eice/endpoint.ts';
 import { KeyholeError } from '../errors.ts';
+import { recordFailure } from '../failure-record.ts';
 import { keepForTunnels } from '../heap.ts';
 import { HostKeys } from '../hostkeys/host-keys.ts';
 import { NetworkWatch } from '../network-watch.ts';
@@ -19,6 +24,7 @@ import { openTunnel, type TunnelOptions } from '../tunnel/open.ts';
 import { payloadMemory } from '../tunnel/payload-memory.ts';
 import { relay } from '../tunnel/relay.ts';
 import type { Transport } from '../tunnel/transport.ts';
+import { callerSurroundings } from './caller-surroundings.ts';
 import { openLog } from './log-file.ts';
 import { mfaCodeAtTerminal } from './mfa-code.ts';
 import { ownPaths } from './own-paths.ts';
@@ -38,6 +44,8 @@ export async function proxyDirectly(
   const clock = systemClock;
   log('info', 'proxy-start', { host: host.name, port });
 
+  const ledger = new SessionLedger(paths.stateDir);
+  tellOfKilled(ledger, (where, error) => recordFailure(paths.stateDir, where, error));
   const hangUp = new AbortController();
   const stopped = AbortSignal.any([signal, hangUp.signal]);
   const early = new EarlyInput(process.stdin, () => {
@@ -46,7 +54,7 @@ export async function proxyDirectly(
   try {
     const { payloadMemoryFile, knownHostsFile } = paths;
     const memory = payloadMemory(payloadMemoryFile, clock.wallTime);
-    const options = { payloadMemory: memory, clock, log, signal: stopped, knownHostsFile };
+    const options = { payloadMemory: memory, clock, log, signal: stopped, knownHostsFile, ledger };
     const transport = await open(call, options, terminal);
     terminal.silence();
     log('info', 'tunnel-open', { host: host.name, port });
@@ -58,15 +66,23 @@ export async function proxyDirectly(
   } catch (error) {
     log('error', 'proxy-failed', { host: host.name, port, ...describe(error) });
     throw error;
+  } finally {
+    ledger.close();
   }
 }
 
-type OpenOptions = Pick<TunnelOptions, 'payloadMemory' | 'clock' | 'log' | 'signal'> & Pick<Paths, 'knownHostsFile'>;
+interface OpenOptions
+  extends Pick<TunnelOptions, 'payloadMemory' | 'clock' | 'log' | 'signal'>,
+    Pick<Paths, 'knownHostsFile'> {
+  /** Of what others like this one left when they were killed, too. */
+  ledger: SessionLedger;
+}
 
 /** Opens the tunnel within the deadline, which covers everything from AWS's credentials to the target's first byte. */
 async function open(call: Call, options: OpenOptions, terminal: Terminal): Promise<Transport> {
   const { host, port, settings } = call;
-  const { clock, log } = options;
+  const { clock, log, ledger } = options;
+  const left = new LeftSessions(ledger, log);
   const deadline = new Deadline(clock, host.name, settings.deadlineMs);
   try {
     let isPersonAsked = false;
@@ -74,10 +90,14 @@ async function open(call: Call, options: OpenOptions, terminal: Terminal): Promi
       isPersonAsked = true;
       deadline.restart(personTimeoutMs);
     });
-    const aws = await openAws({ profile: host.profile, region: host.region, mfaCode, clock, log });
+    const caller = callerSurroundings(process.env);
+    const id = surroundingsKey(caller, { profile: host.profile, region: host.region });
+    const aws = await openAws({ id, profile: host.profile, region: host.region, mfaCode, clock, log });
+    void left.endOf(aws);
     if (isPersonAsked) deadline.restart(settings.deadlineMs);
     const signal = AbortSignal.any([options.signal, deadline.signal]);
     const target = await new InstanceNames(clock).idOf(call, aws, signal);
+    const notes = notesFor(ledger, { caller, aws, host, target });
     const choice = new TunnelChoice<Route>(clock, log);
     const networkWatch = new NetworkWatch(clock);
     return await openOnArrival({
@@ -89,7 +109,17 @@ async function open(call: Call, options: OpenOptions, terminal: Terminal): Promi
       signal,
       open: async () => {
         const hostKnown = learnHostKeys(call, { ...options, target, aws, signal });
-        const transport = await openTunnel({ ...options, settings, target, port, aws, choice, networkWatch, signal });
+        const transport = await openTunnel({
+          ...options,
+          settings,
+          target,
+          port,
+          aws,
+          notes,
+          choice,
+          networkWatch,
+          signal,
+        });
         const timeoutMs = settings.firstByteTimeoutMs;
         await awaitFirstByte(transport, { host: host.name, port, timeoutMs, clock, signal });
         await hostKnown;

@@ -40,13 +40,24 @@ export async function proxy(args: string[], context: VerbContext): Promise<void>
     if (!(error instanceof KeyholeError) || error.code === 'interrupted') return;
     recordFailure(ownPaths(context.env).stateDir, parsed.operands, error);
   };
+  const receiver = findReceiver(systemClock);
   try {
-    const receiver = findReceiver(systemClock);
     if (parsed.daemon && (await proxyByCommonDaemon(parsed, context, receiver, record))) return;
     await proxyAlone(parsed, context, receiver);
   } catch (error) {
-    record(error);
-    throw error;
+    const failure = receiver.gone.aborted ? await whatIsWrong(parsed, context.env, error) : error;
+    record(failure);
+    throw failure;
+  }
+}
+
+/** Whoever gives no input is gone before the daemon can say what is wrong with the settings, and may still read it. */
+async function whatIsWrong(parsed: ProxyArguments, env: NodeJS.ProcessEnv, error: unknown): Promise<unknown> {
+  try {
+    await findWanted(parsed, env);
+    return error;
+  } catch (wrong) {
+    return wrong;
   }
 }
 

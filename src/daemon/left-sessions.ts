@@ -64,3 +64,17 @@ export class LeftSessions {
     }
   }
 }
+
+/** What was killed could not say so itself; once for each session. */
+export function tellOfKilled(
+  ledger: SessionLedger,
+  record: (where: { host: string; port: string }, error: KeyholeError) => void,
+): void {
+  for (const entry of ledger.entries().filter(({ isTold }) => !isTold)) {
+    const { target } = entry;
+    const message = `the process of keyhole that had a session to ${target} ended without ending it`;
+    const hint = 'it was killed, by hand or for want of memory; `keyhole daemon logs` shows what the daemon did last';
+    record({ host: target, port: '' }, new KeyholeError('killed', message, { hint }));
+    ledger.start({ ...entry, isTold: true });
+  }
+}

@@ -18,7 +18,7 @@ import { payloadMemory } from '../tunnel/payload-memory.ts';
 import { AgentSockets } from './agent-sockets.ts';
 import { Daemon } from './daemon.ts';
 import { ForwardList } from './forward-list.ts';
-import { LeftSessions } from './left-sessions.ts';
+import { LeftSessions, tellOfKilled } from './left-sessions.ts';
 import { assertNotServed } from './listener.ts';
 import type { DaemonParts } from './parts.ts';
 import { SessionLedger } from './session-ledger.ts';
@@ -57,6 +57,7 @@ async function run(
 ): Promise<void> {
   const { log, settings, paths, signal, resolveArguments } = options;
   const clock = systemClock;
+  tellOfKilled(ledger, (where, error) => recordFailure(paths.stateDir, where, error));
   const left = new LeftSessions(ledger, log);
   const resolveAws: DaemonParts['resolveAws'] = (caller, wanted) => askOwnProcess(resolveArguments(wanted), caller);
   const aws = new AwsContexts({

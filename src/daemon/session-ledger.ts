@@ -1,4 +1,4 @@
-// The sessions this daemon has at AWS, on disk, so that one that was killed leaves a list of what its successor has to
+// The sessions this process has at AWS, on disk, so that one that was killed leaves a list of what its successor has to
 // end. It holds no secret: a session's id opens nothing. One file per daemon, since two live at a hand-over, and only its
 // own daemon knows which of them have ended. Appended to per start and end, rewritten when it has grown.
 import { appendFileSync, readdirSync, readFileSync, renameSync, unlinkSync, writeFileSync } from 'node:fs';
@@ -15,6 +15,8 @@ export interface LedgerEntry {
   context: string;
   /** With which its settings can be found again; undefined where a secret was needed for that. */
   surroundings?: { env: Record<string, string>; cwd: string; wanted: WantedSettings };
+  /** Whether it is on record that its process was killed. */
+  isTold?: true;
 }
 
 type Line = { start: LedgerEntry } | { end: string };

@@ -1,4 +1,5 @@
 // Gets a control socket to a daemon of at least our version, starting one if there is none.
+import { lstatSync } from 'node:fs';
 import { connect as connectSocket, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { type Clock, sleep } from '../clock.ts';
@@ -6,7 +7,7 @@ import { FrameType } from '../control/frame.ts';
 import { ControlLink, expectFrame } from '../control/link.ts';
 import { type Hello, parseHello, protocolVersion } from '../control/message.ts';
 import { KeyholeError } from '../errors.ts';
-import { assertSocketPath, ensurePrivateFolder } from '../private-folder.ts';
+import { assertPrivateFolder, assertSocketPath, ensurePrivateFolder } from '../private-folder.ts';
 import { version } from '../version.ts';
 import { type DaemonProcess, spawnDaemon, spawnPrivateDaemon } from './spawn-daemon.ts';
 import { takeStartLock } from './start-lock.ts';
@@ -56,6 +57,7 @@ export async function connectDaemon(options: ConnectOptions): Promise<ControlLin
       if (found === 'absent' && (daemon === undefined || daemon.failed)) {
         if (starts === maxStarts) throw notStarted('ends as soon as it is started');
         if (release !== undefined) {
+          assertAgentFolder(sshDir);
           daemon = spawnDaemon(env);
           options.onStart?.();
           starts += 1;
@@ -71,6 +73,12 @@ export async function connectDaemon(options: ConnectOptions): Promise<ControlLin
   } finally {
     release?.();
   }
+}
+
+/** The daemon would refuse it too, but nobody hears why it ends. */
+function assertAgentFolder(sshDir: string): void {
+  const folder = join(sshDir, 'agent');
+  if (lstatSync(folder, { throwIfNoEntry: false }) !== undefined) assertPrivateFolder(folder);
 }
 
 /** A daemon of our own, for one connection: its end of a socket pair. @throws KeyholeError `daemon-start`; the signal's reason */

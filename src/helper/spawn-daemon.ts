@@ -22,8 +22,8 @@ export interface DaemonProcess {
   readonly failed: boolean;
 }
 
-/** Starts the daemon that listens on the control socket. */
-export function spawnDaemon(env: NodeJS.ProcessEnv): DaemonProcess {
+/** Starts the daemon that listens on the control socket: by systemd's user manager where there is one, and it does. */
+export function spawnDaemon(env: NodeJS.ProcessEnv, hasManager: boolean = hasUserManager(env)): DaemonProcess {
   const state = { failed: false };
   const [node, args] = ownCommand(['daemon', 'run']);
   const directly = () => {
@@ -31,7 +31,7 @@ export function spawnDaemon(env: NodeJS.ProcessEnv): DaemonProcess {
       state.failed = true;
     });
   };
-  if (!hasUserManager(env)) {
+  if (!hasManager) {
     directly();
     return state;
   }

@@ -87,6 +87,12 @@ const table: [Error, string, RegExp, boolean][] = [
     false,
   ],
   [
+    answered('InvalidSignatureException', "Credential should be scoped to a valid region, not 'eu-west-1'."),
+    'wrong-region',
+    /ssm\.eu-west-1\.amazonaws\.com serves another region than eu-west-1/,
+    false,
+  ],
+  [
     answered('InvalidSignatureException', 'Signature expired: 20260102T030405Z is now earlier than'),
     'clock-skew',
     /clock of this machine/,

@@ -100,6 +100,20 @@ t.test('bytes pass both ways, and the target closes', async (t) => {
   t.equal(open(region), 0);
 });
 
+t.test('killed, it leaves its session to the next one, which ends it', async (t) => {
+  const region = await setUp(t);
+  const killed = startProxy(t, region);
+  await until(() => killed.stdout().includes('SSH-2.0'));
+  killed.child.kill('SIGKILL');
+  await killed.ended;
+  t.equal(open(region), 1);
+  const next = startProxy(t, region);
+  await until(() => next.stdout().includes('SSH-2.0') && open(region) === 1);
+  next.child.stdin.end();
+  t.match(await next.ended, { status: 0 });
+  t.equal(open(region), 0);
+});
+
 const endings: [string, (proxy: Proxy) => void][] = [
   ['SIGHUP', ({ child }) => child.kill('SIGHUP')],
   ['SIGTERM', ({ child }) => child.kill('SIGTERM')],

@@ -1,6 +1,6 @@
 import t from 'tap';
 import type { AwsContext } from '../../src/aws/context.ts';
-import { LeftSessions } from '../../src/daemon/left-sessions.ts';
+import { LeftSessions, tellOfKilled } from '../../src/daemon/left-sessions.ts';
 import { type LedgerEntry, SessionLedger } from '../../src/daemon/session-ledger.ts';
 import { KeyholeError } from '../../src/errors.ts';
 import { silent } from '../../src/log.ts';
@@ -67,3 +67,18 @@ t.test('sessions of this daemon are none of them', async (t) => {
   ledger.start({ sessionId: 'mine', target: 'i-1', region: 'r', context: 'one' });
   t.strictSame(names(), ['a', 'b', 'c', 'd']);
 });
+
+t.test(
+  'that a process was killed is told once for each of its sessions, however many successors there are',
+  async (t) => {
+    const { ledger } = setUp();
+    const told: string[] = [];
+    const tell = () => tellOfKilled(ledger, ({ host }, { code }) => told.push(`${host} ${code}`));
+    tell();
+    tell();
+    t.strictSame(
+      told,
+      Array.from({ length: 4 }, () => 'i-1 killed'),
+    );
+  },
+);

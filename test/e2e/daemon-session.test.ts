@@ -129,8 +129,9 @@ function look(bench: DaemonBench, secrets: string[], seen: Set<string>, leaks: S
     if (pid === process.pid) continue;
     const args = commandLine(pid);
     const shown = [...args, ...environment(pid)].join('\n');
-    // Tokens of sessions and stream URLs begin like this.
-    if (secrets.some((secret) => shown.includes(secret)) || /AAEAA[A-Za-z0-9+/%]{20}/.test(shown)) {
+    // Tokens of sessions and stream URLs begin like this; another test's are none of ours.
+    const hasToken = own.has(pid) && /AAEAA[A-Za-z0-9+/%]{20}/.test(shown);
+    if (hasToken || secrets.some((secret) => shown.includes(secret))) {
       leaks.add(`${args.join(' ')}: ${shown}`);
     }
     if (!own.has(pid)) continue;

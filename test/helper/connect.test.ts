@@ -114,6 +114,14 @@ t.test('thirty that find no daemon start one', async (t) => {
   });
 });
 
+t.test('a folder of agent sockets that is open to others is named, and no daemon is started', async (t) => {
+  const { connect, sshDir } = setUp(t);
+  mkdirSync(join(sshDir, 'agent'), { recursive: true, mode: 0o700 });
+  chmodSync(join(sshDir, 'agent'), 0o777);
+  await t.rejects(connect(), { code: 'unsafe-folder', message: /agent is open to others/, hint: /chmod 700/ });
+  t.notOk(existsSync(join(sshDir, 'start.lock')));
+});
+
 t.test('an older daemon is asked to drain, and a newer one is started', async (t) => {
   const { connect, sshDir } = setUp(t);
   const asked: unknown[] = [];
