@@ -3,6 +3,7 @@
 import { createPublicKey, type JsonWebKey, verify } from 'node:crypto';
 import { ProtocolError } from '../errors.ts';
 import { Reader } from '../wire/reader.ts';
+import { Writer } from '../wire/writer.ts';
 
 /** `unknown`: a kind of key or signature that this code or this build of OpenSSL does not know. */
 export type Verdict = 'good' | 'bad' | 'unknown';
@@ -42,6 +43,24 @@ export function verifyHostSignature(hostKey: Buffer, signature: Buffer, data: Bu
     return verify(algorithm.digest, data, { key, dsaEncoding: 'ieee-p1363' }, bytes) ? 'good' : 'bad';
   } catch (error) {
     return error instanceof ProtocolError ? 'bad' : 'unknown';
+  }
+}
+
+/** The key itself, also where it came in a certificate; undefined for what is neither or of a kind that is not known. */
+export function plainHostKey(blob: Buffer): Buffer | undefined {
+  try {
+    const reader = new Reader(blob, code);
+    const name = reader.text();
+    const [, type] = /^(.*)-cert-v01@openssh\.com$/.exec(name) ?? [];
+    if (type === undefined) return blob;
+    const fields = type === 'ssh-ed25519' ? 1 : type === 'ssh-rsa' || curves.has(type) ? 2 : 0;
+    if (fields === 0) return undefined;
+    reader.string(); // nonce
+    const writer = new Writer().string(type);
+    for (let field = 0; field < fields; field++) writer.string(reader.string());
+    return writer.finish();
+  } catch {
+    return undefined;
   }
 }
 

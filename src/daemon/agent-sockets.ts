@@ -1,10 +1,13 @@
 // The daemon's agent sockets: one per target, so that a login waits for its own target's push and reaches its own
 // caller's agent, and a general one for clients that can't name a socket per target (design.md section 1, 2).
 import { join } from 'node:path';
+import type { Binding } from '../agent/bindings.ts';
+import { plainHostKey } from '../agent/host-key.ts';
 import type { EphemeralKey, Keyring } from '../agent/keyring.ts';
 import { AgentListener, type AgentPolicy } from '../agent/server.ts';
 import { sweepSockets } from '../agent/socket-file.ts';
 import type { Clock } from '../clock.ts';
+import type { HostKey } from '../hostkeys/host-key.ts';
 import type { KeyPush, PushRequest } from '../keypush/key-push.ts';
 import type { Log } from '../log.ts';
 import { ensurePrivateFolder } from '../private-folder.ts';
@@ -29,6 +32,8 @@ export interface AgentWish {
   user: string;
   /** Undefined where no key is pushed. */
   push: Omit<PushRequest, 'publicKey'> | undefined;
+  /** The only ones by which the key is offered; undefined where AWS vouches for none: then ssh's own check has to do. */
+  hostKeys: readonly HostKey[] | undefined;
   /** The caller's own agent. */
   upstream: string | undefined;
   allowUnbound: boolean;
@@ -150,6 +155,14 @@ class TargetPolicy implements AgentPolicy {
 
   get allowUnbound(): boolean {
     return this.wish.allowUnbound;
+  }
+
+  /** Whoever is in the middle of a connection whose ssh checks nothing gets no login of ours. */
+  accepts({ hostKey, verified }: Pick<Binding, 'hostKey' | 'verified'>): boolean {
+    const { hostKeys } = this.wish;
+    if (hostKeys === undefined) return true;
+    const shown = plainHostKey(hostKey)?.toString('base64');
+    return verified && hostKeys.some(({ base64 }) => base64 === shown);
   }
 
   async key(): Promise<EphemeralKey | undefined> {

@@ -7,6 +7,7 @@ import { type ControlLink, expectFrame } from '../control/link.ts';
 import type { OpenRequest, Progress } from '../control/message.ts';
 import { KeyholeError, reportOf, TransportError } from '../errors.ts';
 import { keepForTunnels } from '../heap.ts';
+import type { HostKey } from '../hostkeys/host-key.ts';
 import { choosePusher } from '../keypush/choose-pusher.ts';
 import type { Log } from '../log.ts';
 import { personTimeoutMs } from '../own-process.ts';
@@ -148,7 +149,7 @@ export class Tunnel {
         open: () => {
           // Anew with each attempt: a target that was not there took no key and told none.
           this.#early = [];
-          prepared = Promise.all([this.#offerKey(aws, call, target), this.#learnHostKeys(aws, call, target, signal)]);
+          prepared = this.#offerKey(aws, call, target, this.#learnHostKeys(aws, call, target, signal));
           return this.#openOnce(call, { target, aws, notes, signal });
         },
         onStart: (text, withinMs) => setDeadline(withinMs + settings.deadlineMs, text, true),
@@ -196,10 +197,16 @@ export class Tunnel {
   }
 
   /**
-   * The public key goes to the instance while the tunnel opens; the target's agent socket is there when this resolves.
-   * Never rejects: without either, the user's own keys may do. Why they are missing is recorded.
+   * The public key goes to the instance while the tunnel opens; the target's agent socket is there when this resolves, and its
+   * host keys are known if they ever are. Never rejects: without any of it, the user's own keys may do. Why it is missing is
+   * recorded.
    */
-  async #offerKey(aws: AwsContext, { settings, host, namedPort, user }: Call, target: string): Promise<void> {
+  async #offerKey(
+    aws: AwsContext,
+    { settings, host, namedPort, user }: Call,
+    target: string,
+    hostKnown: Promise<HostKey[] | undefined>,
+  ): Promise<void> {
     if (user === undefined) return;
     const { agents, keyring, keyPush } = this.#parts;
     const failed = (error: unknown) => this.#doWithout('no key offered', error);
@@ -209,7 +216,8 @@ export class Tunnel {
       if (push !== undefined) keyPush.begin({ ...push, publicKey: keyring.current().publicLine });
       const upstream = this.#request.upstreamAgent ?? settings.agentUpstream;
       const allowUnbound = settings.agentAllowUnbound;
-      await agents?.serve({ host: host.name, port: namedPort, user, push, upstream, allowUnbound });
+      const hostKeys = await hostKnown;
+      await agents?.serve({ host: host.name, port: namedPort, user, push, hostKeys, upstream, allowUnbound });
     } catch (error) {
       failed(error);
     }
@@ -221,13 +229,14 @@ export class Tunnel {
     { settings, host, namedPort, user }: Call,
     target: string,
     signal: AbortSignal,
-  ): Promise<void> {
+  ): Promise<HostKey[] | undefined> {
     const source = settings.hostKeys;
-    if (source === 'off' || user === undefined) return; // who names no user is no ssh
+    if (source === 'off' || user === undefined) return undefined; // who names no user is no ssh
     try {
-      await this.#parts.hostKeys.learn({ host: host.name, port: namedPort, target, source, aws }, signal);
+      return await this.#parts.hostKeys.learn({ host: host.name, port: namedPort, target, source, aws }, signal);
     } catch (error) {
       if (!signal.aborted) this.#doWithout('host keys not learned', error);
+      return undefined;
     }
   }
 

@@ -51,13 +51,14 @@ export class HostKeys {
   }
 
   /**
-   * When this resolves, the file has the keys of the request's target, and no others, under the name by which ssh looks.
+   * Resolves with the keys of the request's target when the file has them, and no others, under the name by which ssh looks.
    * @throws KeyholeError why it has not; the file is as it was then
    */
-  async learn(request: HostKeyRequest, signal: AbortSignal): Promise<void> {
+  async learn(request: HostKeyRequest, signal: AbortSignal): Promise<HostKey[]> {
     const keys = await within(signal, this.#keys(request));
     const name = knownHostsName(request.host, request.port);
     if (this.#file !== undefined) writeName(this.#file, name, knownHostsLines(name, keys, request.target));
+    return keys;
   }
 
   /** Gives up what is under way. */

@@ -29,6 +29,7 @@ const wish = (more: Partial<AgentWish> = {}): AgentWish => ({
   push: undefined,
   upstream: undefined,
   allowUnbound: false,
+  hostKeys: undefined,
   ...more,
 });
 const general = (sshDir: string) => join(sshDir, 'agent.sock');

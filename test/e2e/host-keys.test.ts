@@ -52,6 +52,8 @@ t.test('the first connection asks nothing, one in the middle is refused, and a h
 
   const other = await swapSshd(t, bench);
   t.match(await bench.works(), { status: 255, text: '', stderr: /Host key verification failed/ });
+  const careless = ['-o', 'StrictHostKeyChecking=no', '-o', 'UserKnownHostsFile=/dev/null'];
+  t.match(await bench.works({}, careless), { status: 255, stderr: /Permission denied/ }, 'nor does it get a login');
   await bench.keyhole(['daemon', 'stop']); // the next one has to ask again
   t.match(await bench.works(), { status: 255, text: '', stderr: /Host key verification failed/ }, 'AWS says no other');
   t.equal(bench.region.commands.length, 2);
