@@ -1,6 +1,6 @@
 // A process of keyhole that keeps what V8 compiled in it (code.ts): in place of main.ts, for itself and for the processes that it
-// starts. Of several processes, the one that compiled most of a part is kept.
-import { statSync, writeFileSync } from 'node:fs';
+// starts. Each keeps what it is first to wait for; of several helpers the last one does.
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import type { Script } from 'node:vm';
@@ -13,11 +13,9 @@ const load = partLoader(folder, code, (name, script) => scripts.set(name, script
 process.on('exit', () => {
   // V8 takes code only with the flags with which it was made; those of src/heap.ts come later than any loading.
   setFlagsFromString('--incremental-marking');
+  const kept = process.argv[2] === 'proxy' ? ['run', 'resolve'] : ['daemon-run', 'context'];
   for (const [name, script] of scripts) {
-    const file = join(code, name);
-    const kept = statSync(file, { throwIfNoEntry: false });
-    const data = script.createCachedData();
-    if (kept && data.length > kept.size) writeFileSync(file, data);
+    if (kept.includes(name)) writeFileSync(join(code, name), script.createCachedData());
   }
 });
 const { run } = load('run') as typeof Run;

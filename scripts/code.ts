@@ -1,6 +1,6 @@
 // node FLAGS scripts/code.ts FOLDER BUILD PART…: V8's code of parts of a build (src/part.ts), for the Node that runs this and
-// its flags. V8 compiles a function when it is first called, and its code holds what was compiled, so one connection is made to
-// the simulated region, with a daemon that starts for it: what that needed, the first connection of a user needs too.
+// its flags. V8 compiles a function when it is first called, and its code holds what was compiled, so connections are made to the
+// simulated region: one for which a daemon starts, and, for what a helper needs as a rule, one with that daemon.
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, writeFileSync } from 'node:fs';
@@ -19,9 +19,9 @@ const code = join(folder, codeFolder(build));
 mkdirSync(code, { recursive: true });
 for (const name of names) writeFileSync(join(code, name), partScript(folder, name).createCachedData());
 setTimeout(() => fail('no connection within 30 s'), timeoutMs).unref();
-await connectOnce();
+await train();
 
-async function connectOnce(): Promise<void> {
+async function train(): Promise<void> {
   const home = makeTemporaryFolder('build');
   const sshd = createServer((socket) => socket.on('error', () => {}).end(banner));
   await once(sshd.listen(0, '127.0.0.1'), 'listening');
@@ -31,20 +31,25 @@ async function connectOnce(): Promise<void> {
   const { PATH } = process.env;
   const env = { PATH, HOME: home, KEYHOLE_BUILD_FOLDER: folder, KEYHOLE_BUILD_CODE: code, ...region.env };
   try {
-    const helper = start(['proxy', '--', instanceId, '22', 'builder'], env);
-    const ended = end(helper);
-    const [, socket] = (await once(helper, 'message')) as [unknown, Socket];
-    await ended;
-    socket.write(banner);
-    const [answer] = await once(socket, 'data');
-    if (String(answer) !== banner) fail(`the server said ${answer}`);
-    socket.destroy();
+    await connect(env);
+    await connect(env);
   } finally {
     await end(start(['daemon', 'stop'], env));
     await region.stop();
     sshd.close();
     removeFolder(home);
   }
+}
+
+async function connect(env: NodeJS.ProcessEnv): Promise<void> {
+  const helper = start(['proxy', '--', instanceId, '22', 'builder'], env);
+  const ended = end(helper);
+  const [, socket] = (await once(helper, 'message')) as [unknown, Socket];
+  await ended;
+  socket.write(banner);
+  const [answer] = await once(socket, 'data');
+  if (String(answer) !== banner) fail(`the server said ${answer}`);
+  socket.destroy();
 }
 
 /** Node's channel stands for the socket over which ssh is passed a descriptor. */
