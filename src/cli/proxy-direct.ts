@@ -60,7 +60,10 @@ export async function proxyDirectly(
     log('info', 'tunnel-open', { host: host.name, port });
     keepForTunnels();
     const isOrphan = () => process.ppid !== parentPid;
-    await relay({ stdin: early.release(), stdout: process.stdout, transport, clock, signal: stopped, isOrphan });
+    transport.on('error', () => {}); // for the turn without the relay, which says it
+    const stdin = early.release();
+    await new Promise(setImmediate); // process.stdin stops reading only after its pause, whoever wants it to read by then
+    await relay({ stdin, stdout: process.stdout, transport, clock, signal: stopped, isOrphan });
     const { interrupted: _, ...stats } = transport.stats();
     log('info', 'tunnel-closed', { host: host.name, port, ...stats });
   } catch (error) {

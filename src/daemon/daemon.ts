@@ -5,7 +5,7 @@ import { Socket } from 'node:net';
 import { join } from 'node:path';
 import type { Timer } from '../clock.ts';
 import type { RetireRequest } from '../control/message.ts';
-import { ControlListener } from './listener.ts';
+import { ControlListener, socketMarkBytes } from './listener.ts';
 import type { DaemonParts } from './parts.ts';
 import { type DaemonStatus, Service } from './service.ts';
 
@@ -69,7 +69,8 @@ export class Daemon {
 
   /** Serves one connection that is already there, and resolves when it is over. There is no control socket. */
   async runPrivate(fd: number): Promise<void> {
-    await this.#service.accept(new Socket({ fd, readable: true, writable: true, allowHalfOpen: true }));
+    const marks = { readableHighWaterMark: socketMarkBytes, writableHighWaterMark: socketMarkBytes };
+    await this.#service.accept(new Socket({ fd, readable: true, writable: true, allowHalfOpen: true, ...marks }));
   }
 
   /** No new tunnels; ends when the old ones have. */

@@ -15,9 +15,9 @@ export const initialWindowBytes = 16 * 1024;
 const leastWindowBytes = 1024;
 /** Nor less than the line was seen to take in this time: no queue of ours is longer, so whose is it? */
 const leastWindowMs = 15;
-/** Of the queue, at any rate, and what comes to it at 100 KB/s: 51 ms at 500 KB/s, 119 at 50 KB/s. */
+/** Of the queue, at any rate, and what comes to it at 100 KB/s: 42 ms at 500 KB/s, 91 at 50 KB/s. */
 const leastTargetMs = 20;
-const furtherTargetMs = 70;
+const furtherTargetMs = 50;
 const furtherTargetRate = 100;
 const mostTargetMs = 200;
 /** A round trip is taken to be this long at least. */

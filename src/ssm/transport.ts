@@ -95,8 +95,9 @@ export class SsmTransport extends Duplex implements Transport {
 
   /** @internal Use openSsmTransport. */
   constructor(options: SsmTransportOptions, session: Session) {
-    // No half-close (6.1): when the target's bytes have ended, so has the way to it.
-    super({ allowHalfOpen: false, readableHighWaterMark: 64 * 1024, writableHighWaterMark: 64 * 1024 });
+    // No half-close (6.1): when the target's bytes have ended, so has the way to it. How much a producer may write ahead, the
+    // channel decides (hasRoom); what would wait in front of it would only make all behind it wait.
+    super({ allowHalfOpen: false, readableHighWaterMark: 64 * 1024, writableHighWaterMark: 1 });
     this.#options = options;
     this.#session = session;
     const { clock, log, payloadMemory, api, networkWatch, notes, resumeTimeoutMs } = options;

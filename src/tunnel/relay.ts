@@ -25,6 +25,8 @@ const goneWithinMs = 2_650;
 /** After a signal, once the session has ended: how long what came before is still held for a reader that stands still. */
 const readWithinMs = 800;
 const orphanPollMs = 500;
+/** Small beside what a slow line carries in the time that a keystroke may take. */
+const pieceBytes = 8 * 1024;
 
 /**
  * Resolves at a clean end: the target closed and all its bytes are written, or our side went away and what it had
@@ -63,10 +65,9 @@ class Relay {
     stdout.on('error', this.#stdoutClosed);
     stdout.on('close', this.#stdoutClosed);
 
-    stdin.on('data', this.#fromStdin);
+    stdin.on('readable', this.#fromStdin);
     stdin.on('end', this.#hangUp);
     stdin.on('error', this.#hangUp);
-    stdin.resume();
 
     if (signal.aborted) this.#told();
     else signal.addEventListener('abort', this.#told, { once: true });
@@ -99,24 +100,28 @@ class Relay {
     this.#hangUp();
   };
 
-  readonly #fromStdin = (chunk: Buffer): void => {
+  /** Piece by piece, since what has been taken from ssh makes its next keystroke wait as much as what is on its way. */
+  readonly #fromStdin = (): void => {
     const { transport, stdin } = this.#options;
-    if (transport.writableEnded || transport.destroyed) return;
-    if (transport.write(chunk)) return;
-    stdin.pause();
-    this.#watchForOrphan();
+    while (transport.writableEnded || transport.destroyed || !transport.writableNeedDrain) {
+      const piece = stdin.read(Math.min(pieceBytes, stdin.readableLength) || undefined);
+      if (piece === null) return;
+      if (!transport.writableEnded && !transport.destroyed) transport.write(piece);
+    }
+    this.#orphanPoll ??= this.#watchForOrphan();
   };
 
   readonly #targetReady = (): void => {
     this.#orphanPoll?.cancel();
-    this.#options.stdin.resume();
+    this.#orphanPoll = undefined;
+    this.#fromStdin();
   };
 
-  /** With stdin paused, a killed ssh shows nowhere: its end of file is behind bytes that the target does not take. */
-  #watchForOrphan(): void {
-    this.#orphanPoll = this.#options.clock.after(orphanPollMs, () => {
+  /** While stdin is not read, a killed ssh shows nowhere: its end of file is behind bytes that the target does not take. */
+  #watchForOrphan(): Timer {
+    return this.#options.clock.after(orphanPollMs, () => {
       if (this.#options.isOrphan()) this.#destroy();
-      else this.#watchForOrphan();
+      else this.#orphanPoll = this.#watchForOrphan();
     });
   }
 
@@ -130,7 +135,6 @@ class Relay {
   };
 
   readonly #told = (): void => {
-    this.#options.stdin.resume();
     this.#timers.push(this.#options.clock.after(lastWordsMs, this.#hangUp));
     const { transport } = this.#options;
     if (transport.writableFinished) this.#ended();
@@ -183,7 +187,7 @@ class Relay {
     const { stdin, stdout, signal } = this.#options;
     signal.removeEventListener('abort', this.#told);
     this.#options.transport.off('finish', this.#ended);
-    stdin.off('data', this.#fromStdin);
+    stdin.off('readable', this.#fromStdin);
     stdin.off('end', this.#hangUp);
     stdin.pause();
     stdout.off('drain', this.#stdoutReady);

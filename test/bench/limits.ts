@@ -66,6 +66,7 @@ export function judge(results: readonly Result[]): Verdict[] {
     atMost('other processes with 100 idle tunnels', value('idle.processes', 'warm'), 0, ''),
     atMost('failures of 100 at once, warm', failures, 0, ''),
     atMost('keystroke during an upload at 500 KB/s', value('keystroke.median', 'warm'), 300, ' ms'),
+    atMost('the same, another connection', value('keystroke.other.median', 'warm'), 300, ' ms'),
     atMost('daemon grown by 2,000 connections', value('leaks.resident', 'warm'), 5, ' MB'),
     atMost('descriptors left by 2,000 connections', value('leaks.descriptors', 'warm'), 0, ''),
     atMost('timers left by 2,000 connections', value('leaks.timers', 'warm'), 0, ''),

@@ -60,9 +60,9 @@ t.test('it begins with 16 KiB and doubles in a round trip while there is no queu
 
 t.test('then it keeps the queue at its target, which is longer on a slow line', async (t) => {
   for (const [perMs, targetMs] of [
-    [50, 119],
-    [500, 51],
-    [5000, 30],
+    [50, 91],
+    [500, 42],
+    [5000, 27],
   ] as const) {
     const upload = new Upload(20, perMs);
     upload.runUntil(8_000);

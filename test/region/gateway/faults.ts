@@ -9,7 +9,10 @@ export interface DirectionFaults {
   /** Flip one bit of the payload. */
   corrupt: number;
   delayMs: number;
+  /** Of the line, which all sessions share that have these faults: first come, first served. */
   bytesPerSecond: number;
+  /** When the last byte that was given to the line is out. */
+  busyUntil: number;
   /** A larger message is not forwarded: it cuts the client's leg (up), or is dropped (down). */
   maxMessageBytes: number;
   /** Which messages the shares are of. */
@@ -55,6 +58,7 @@ export const noFaults: DirectionFaults = {
   corrupt: 0,
   delayMs: 0,
   bytesPerSecond: Infinity,
+  busyUntil: 0,
   maxMessageBytes: Infinity,
   of: 'all',
   struck: 0,

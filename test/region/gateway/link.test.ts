@@ -139,6 +139,19 @@ t.test('a rate limit lets that many bytes through in a second, and stops the sou
   t.ok(drained > 0);
 });
 
+t.test('sessions with the same faults share the line, first come, first served', async (t) => {
+  const clock = new ManualClock();
+  const { up } = new Faults({ up: { bytesPerSecond: 100_000 } });
+  const arrived: string[] = [];
+  const [bulk, keys] = ['bulk', 'key'].map(
+    (name) => new Link(up, seededRandom(1), clock, () => arrived.push(`${name} ${clock.now()}`) > 0),
+  );
+  for (let at = 0; at < 3; at++) bulk!.push(numbered(at, 1000));
+  keys!.push(numbered(0, 100));
+  await clock.advance(100);
+  t.same(arrived, ['bulk 10', 'bulk 20', 'bulk 30', 'key 31']);
+});
+
 t.test('a sink that is full stops the source; room starts it again, in order', async (t) => {
   const { link, sink, numbers } = join({});
   let drained = 0;

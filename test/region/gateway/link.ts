@@ -29,8 +29,6 @@ export class Link {
   #overtaken: { message: Buffer; after: number }[] = [];
   #sinkFull = false;
   #sourceStopped = false;
-  /** When the last byte sent at `bytesPerSecond` is out. */
-  #lineFreeAt = 0;
   #timer: Timer | undefined;
   #reorderTimer: Timer | undefined;
   #closed = false;
@@ -125,11 +123,11 @@ export class Link {
   }
 
   #dueAt(bytes: number): number {
-    const { delayMs, bytesPerSecond } = this.#faults;
+    const { delayMs, bytesPerSecond, busyUntil } = this.#faults;
     if (delayMs === 0 && bytesPerSecond === Infinity) return 0;
     const now = this.#clock.now();
-    this.#lineFreeAt = Math.max(now, this.#lineFreeAt) + (bytes / bytesPerSecond) * 1000;
-    return this.#lineFreeAt + delayMs;
+    this.#faults.busyUntil = Math.max(now, busyUntil) + (bytes / bytesPerSecond) * 1000;
+    return this.#faults.busyUntil + delayMs;
   }
 
   #pump(): void {
