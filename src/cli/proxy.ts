@@ -32,6 +32,7 @@ const fallbackCodes = new Set([
 
 export async function proxy(args: string[], context: VerbContext): Promise<void> {
   const parsed = parseProxyArguments(args);
+  context.terminal.concernsHost(parsed.operands.host);
   // Before anything looks for files, and for the daemon that may be started.
   if (parsed.runtimeDir !== undefined) context.env.KEYHOLE_RUNTIME_DIR = parsed.runtimeDir;
   // Before anything is started, as for every other word that is used wrongly.

@@ -7,9 +7,15 @@ import { KeyholeError } from '../errors.ts';
 export class Terminal {
   readonly #write: (fd: 1 | 2, text: string) => void;
   #silent = false;
+  #host: string | undefined;
 
   constructor(write: (fd: 1 | 2, text: string) => void = writeNow) {
     this.#write = write;
+  }
+
+  /** Failures from here on are those of a connection to the host: one that does not name it begins with it. */
+  concernsHost(host: string): void {
+    this.#host = host;
   }
 
   /** What a verb was asked to show. */
@@ -28,10 +34,17 @@ export class Terminal {
     // Whoever sent a signal knows.
     if (!this.#silent && failure.code !== 'interrupted') {
       const hint = failure.hint === undefined ? '' : `keyhole: hint: ${oneLine(failure.hint)}\n`;
-      this.#write(2, `keyhole: ${oneLine(failure.message)}\n${hint}`);
+      this.#write(2, `keyhole: ${oneLine(this.#aboutHost(failure))}\n${hint}`);
     }
     this.#silent = true;
     return failure.exitStatus;
+  }
+
+  /** What was written wrongly is wrong for every host. */
+  #aboutHost({ message, exitStatus }: KeyholeError): string {
+    const host = this.#host;
+    const isSaid = host === undefined || exitStatus === 2 || message.includes(host.split('.')[0]!);
+    return isSaid ? message : `${host}: ${message}`;
   }
 
   /** From here on stderr stays empty. */

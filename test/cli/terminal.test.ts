@@ -18,6 +18,18 @@ t.test('a failure is one line, and one line of hint where there is one', async (
   t.strictSame(two.written, ['2:keyhole: wrong\nkeyhole: hint: do this\n']);
 });
 
+t.test('a failure of a connection names its host, once; what is written wrongly is wrong for all', async (t) => {
+  const said = (error: KeyholeError) => {
+    const { terminal, written } = recorded();
+    terminal.concernsHost('i-1.eu-west-1');
+    terminal.fail(error);
+    return written.join();
+  };
+  t.equal(said(new TransportError('x', 'it broke')), '2:keyhole: i-1.eu-west-1: it broke\n');
+  t.equal(said(new TransportError('x', 'i-1 is away')), '2:keyhole: i-1 is away\n');
+  t.equal(said(new UsageError('x', 'wrong')), '2:keyhole: wrong\n');
+});
+
 t.test('nothing is said twice, and nothing after the target has spoken', async (t) => {
   const { terminal, written } = recorded();
   terminal.fail(new TransportError('x', 'it broke'));

@@ -38,6 +38,15 @@ t.test('a client that gives two sockets, as Node does, and one that gives pipes'
   await bench.idle();
 });
 
+t.test('whoever gives no input at all is told what is wrong with the settings', async (t) => {
+  const bench = await openDaemonBench(t);
+  const command = `'${keyhole}' proxy -- ${bench.instances[0]} 22 </dev/null`;
+  const wrong = await bench.run('sh', ['-c', `KEYHOLE_DEADLINE=soon ${command}`]);
+  t.match(wrong, { status: 2, stderr: /^keyhole: KEYHOLE_DEADLINE .*soon/ });
+  t.match(await bench.run('sh', ['-c', command]), { stderr: '' }, 'and nothing where nothing is');
+  await bench.idle();
+});
+
 t.test('the client ends, or the helper is told to', async (t) => {
   const bench = await openDaemonBench(t);
   for (const signal of ['SIGTERM', 'SIGHUP', 'SIGINT'] as const) {

@@ -213,10 +213,10 @@ t.test('a daemon that goes away under the request is replaced by the next one', 
     else link.send(FrameType.error, { code: 'x', message: `asked ${times} times`, exitStatus: 1 });
   });
   const once = await start(t, [process.execPath, main, 'proxy', target, '22'], env).ended;
-  t.match(once, { status: 1, stderr: 'keyhole: asked 3 times\n' });
+  t.match(once, { status: 1, stderr: 'keyhole: i-0123456789abcdef0: asked 3 times\n' });
   times = -10;
   const never = await start(t, [process.execPath, main, 'proxy', target, '22'], env).ended;
-  t.match(never, { status: 1, stderr: /^keyhole: 3 times the daemon went away while it opened the tunnel\n/ });
+  t.match(never, { status: 1, stderr: /^keyhole: i-\w+: 3 times the daemon went away while it opened the tunnel\n/ });
 });
 
 t.test('the deadline holds also for a daemon that has stopped answering', async (t) => {
