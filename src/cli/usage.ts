@@ -81,7 +81,8 @@ export async function runByYargs(argv: string[], context: VerbContext): Promise<
       'forward <HOST> <PORTS..>',
       'a local tunnel: listens here and leads to a port of the host, or of a machine that it reaches',
       (forward) => {
-        for (const name of Object.keys(settings)) forward.option(flagName(name), { type: 'string', hidden: true });
+        for (const name of Object.keys(settings))
+          forward.option(flagName(name), { type: 'string', requiresArg: true, hidden: true });
         return forward
           .usage('$0 forward [OPTIONS] [--] HOST [LOCAL:][RHOST:]RPORT …')
           .positional('HOST', { type: 'string', describe: 'as for ssh', demandOption: true })
@@ -153,8 +154,8 @@ export async function runByYargs(argv: string[], context: VerbContext): Promise<
       (hosts) =>
         hosts
           .option('sync', { type: 'boolean', default: false, describe: 'write their names for ssh and editors' })
-          .option('region', { type: 'string', describe: 'of this region' })
-          .option('profile', { type: 'string', describe: 'of this profile of the AWS settings' })
+          .option('region', { type: 'string', requiresArg: true, describe: 'of this region' })
+          .option('profile', { type: 'string', requiresArg: true, describe: 'of this profile of the AWS settings' })
           .option('json', { type: 'boolean', default: false, describe: 'for programs' }),
       ({ sync, region, profile, json }) => {
         verb = async () => (await import('./hosts.ts')).hosts({ sync, region, profile, json }, context);
@@ -165,9 +166,10 @@ export async function runByYargs(argv: string[], context: VerbContext): Promise<
       'what an administrator gives to AWS so that keyhole may do its work',
       (policy) => {
         for (const name of Object.keys(settings)) {
-          if (!['user', 'region'].includes(name)) policy.option(flagName(name), { type: 'string', hidden: true });
+          if (!['user', 'region'].includes(name))
+            policy.option(flagName(name), { type: 'string', requiresArg: true, hidden: true });
         }
-        const list = { type: 'string', array: true, default: [] as string[] } as const;
+        const list = { type: 'string', array: true, requiresArg: true, default: [] as string[] } as const;
         const flag = { type: 'boolean', default: false } as const;
         return policy
           .usage('$0 policy [OPTIONS] [--SETTING=VALUE …]')
@@ -175,8 +177,8 @@ export async function runByYargs(argv: string[], context: VerbContext): Promise<
           .option('instance', { ...list, describe: 'only this i-… or mi-…' })
           .option('tag', { ...list, describe: 'only what has the tag, KEY=VALUE' })
           .option('address', { ...list, describe: 'only these private addresses, through an endpoint' })
-          .option('region', { type: 'string', default: '*', describe: 'only in this region' })
-          .option('account', { type: 'string', default: '*', describe: 'only in this account' })
+          .option('region', { type: 'string', requiresArg: true, default: '*', describe: 'only in this region' })
+          .option('account', { type: 'string', requiresArg: true, default: '*', describe: 'only in this account' })
           .option('names', { ...flag, describe: 'hosts are called by their Name tag' })
           .option('hosts', { ...flag, describe: 'keyhole hosts is used, and keyhole doctor in full' })
           .option('forward', { ...flag, describe: 'keyhole forward is used' })
@@ -256,11 +258,26 @@ export async function runByYargs(argv: string[], context: VerbContext): Promise<
 
 /** What yargs found, in our words. */
 function wrongUsage(found: string, verb: string): UsageError {
-  if (/^Unknown command/.test(found) || verb.startsWith('-')) return noVerb(verb);
+  if (!verbs.some(({ name }) => name === verb)) return noVerb(verb);
+  return new UsageError('bad-usage', sayWhatIsWrong(found.replace(/\s+/g, ' '), verb), {
+    hint: `keyhole ${verb} --help shows how it is used`,
+  });
+}
+
+/** Messages of yargs 18; one that is not among them is quoted. */
+function sayWhatIsWrong(found: string, verb: string): string {
+  const [, operand] = /^Unknown commands?: ([^,]+)/.exec(found) ?? [];
+  if (operand !== undefined) return `${verb} takes no operand ${JSON.stringify(operand)}`;
   const [, unknown] = /^Unknown arguments?: ([^,]+)/.exec(found) ?? [];
-  const said = found.charAt(0).toLowerCase() + found.slice(1).replace(/\s+/g, ' ');
-  const message = `${verb}${unknown === undefined ? `: ${said}` : ` does not know ${JSON.stringify(unknown)}`}`;
-  return new UsageError('bad-usage', message, { hint: `keyhole ${verb} --help shows how it is used` });
+  if (unknown !== undefined) return `${verb} does not know ${JSON.stringify(unknown)}`;
+  if (/^Not enough non-option arguments/.test(found)) return `${verb}: an operand is missing`;
+  const [, bare] = /^Not enough arguments following: (\S+)/.exec(found) ?? [];
+  if (bare !== undefined) return `${verb}: --${bare} needs a value`;
+  const [, name, given, choices] = /^Invalid values: Argument: (\S+), Given: (.*), Choices: (.*)$/.exec(found) ?? [];
+  if (name !== undefined) return `${verb}: ${name} is ${given}, and must be one of ${choices!.replaceAll('"', '')}`;
+  const [, one, other] = /^Arguments (\S+) and (\S+) are mutually exclusive/.exec(found) ?? [];
+  if (one !== undefined) return `${verb}: --${one} and --${other} exclude each other`;
+  return `${verb}: ${found.charAt(0).toLowerCase()}${found.slice(1)}`;
 }
 
 function noVerb(verb: string): UsageError {

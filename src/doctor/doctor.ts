@@ -2,14 +2,14 @@
 import type { AwsContext } from '../aws/context.ts';
 import { openAws } from '../aws/own-context.ts';
 import type { Clock } from '../clock.ts';
-import type { KeyholeError } from '../errors.ts';
+import { KeyholeError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import type { Paths } from '../paths.ts';
 import { type Call, readCall } from '../target/call.ts';
 import { payloadMemory } from '../tunnel/payload-memory.ts';
 import { checkAccount } from './account.ts';
 import { type Finding, failed } from './finding.ts';
-import { checkMachine } from './machine.ts';
+import { askOperands, checkMachine } from './machine.ts';
 import { checkNode } from './node.ts';
 
 export interface DoctorOptions {
@@ -28,15 +28,17 @@ export interface DoctorOptions {
 
 export async function* examine(options: DoctorOptions): AsyncGenerator<Finding> {
   const { env, host, paths, sshDir, mfaCode, clock, signal } = options;
-  yield* checkMachine({ env, host, sshDir, configFile: paths.configFile, clock, signal });
-  let call: Call | undefined;
-  let aws: AwsContext;
-  try {
-    if (host !== undefined) call = readCall({ host, port: '22' }, { env, file: paths.configFile });
-  } catch (error) {
-    yield failed('host', error);
+  const operands = host === undefined ? undefined : await askOperands(host, env);
+  const call = operands && readOrFail(() => readCall(operands, { env, file: paths.configFile }));
+  // Of a name that is none of keyhole's, ssh has nothing to say here.
+  const isOurs = !(call instanceof KeyholeError && call.code === 'bad-host');
+  const names = isOurs ? { host, called: operands?.host } : { host: undefined, called: undefined };
+  yield* checkMachine({ env, ...names, sshDir, configFile: paths.configFile, clock, signal });
+  if (call instanceof KeyholeError) {
+    yield failed('host', call);
     return;
   }
+  let aws: AwsContext;
   try {
     const { profile, region } = call?.host ?? {};
     aws = await openAws({ profile, region, ...(mfaCode && { mfaCode }), clock, log: options.log });
@@ -51,5 +53,14 @@ export async function* examine(options: DoctorOptions): AsyncGenerator<Finding> 
     yield* checkNode({ ...options, call, aws, payloadMemory: memory, knownHostsFile: paths.knownHostsFile });
   } finally {
     aws.close();
+  }
+}
+
+function readOrFail(read: () => Call): Call | KeyholeError {
+  try {
+    return read();
+  } catch (error) {
+    if (error instanceof KeyholeError) return error;
+    throw error;
   }
 }

@@ -1,6 +1,7 @@
 // What must hold on this machine: OpenSSH and the configuration that it really applies, our own, the folder of the sockets,
 // the daemon. Only looks: starts ssh with -V and -G, which connect to nothing.
 import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { basename } from 'node:path';
 import type { Clock } from '../clock.ts';
@@ -9,6 +10,7 @@ import { KeyholeError } from '../errors.ts';
 import { findDaemon, isOlder } from '../helper/connect.ts';
 import { assertPrivateFolder } from '../private-folder.ts';
 import type { Settings } from '../settings.ts';
+import type { Operands } from '../target/call.ts';
 import { version } from '../version.ts';
 import { type Finding, fail, failed, none, pass, warn } from './finding.ts';
 
@@ -16,6 +18,8 @@ export interface MachineOptions {
   env: NodeJS.ProcessEnv;
   /** As ssh would name it; undefined: the configuration is looked at with an instance that need not exist. */
   host: string | undefined;
+  /** The name of it that keyhole gets from ssh, where it has one. */
+  called: string | undefined;
   /** `~/.ssh/keyhole`, or why there can be none. */
   sshDir: string | KeyholeError;
   configFile: string | undefined;
@@ -41,17 +45,37 @@ export async function* checkMachine(options: MachineOptions): AsyncGenerator<Fin
   yield await checkDaemon(options);
 }
 
-function readSettings({ env, host, configFile }: MachineOptions): { finding: Finding; value: Settings | undefined } {
+/** What ssh gives to keyhole for this name: its configuration may call it otherwise, as an alias of an id. */
+export async function askOperands(host: string, env: NodeJS.ProcessEnv): Promise<Operands> {
+  const { value } = await askConfig(host, env);
+  if (!isKeyhole(value('proxycommand'))) return { host, port: '22' };
+  return { host: value('hostname') ?? host, port: value('port') ?? '22' };
+}
+
+function readSettings({ env, called, configFile }: MachineOptions): { finding: Finding; value: Settings | undefined } {
   try {
-    const value = loadSettings({ env, file: configFile, ...(host !== undefined && { host }) });
-    return { finding: pass('settings', configFile ?? 'no configuration file is looked for'), value };
+    const value = loadSettings({ env, file: configFile, ...(called !== undefined && { host: called }) });
+    return { finding: pass('settings', describeFile(configFile)), value };
   } catch (error) {
     return { finding: failed('settings', error), value: undefined };
   }
 }
 
+function describeFile(file: string | undefined): string {
+  if (file === undefined) return 'no configuration file is looked for';
+  return existsSync(file) ? file : `defaults and the environment; there is no ${file}`;
+}
+
 async function checkSsh({ env }: MachineOptions, settings: Settings | undefined): Promise<Finding> {
   const { output, error } = await runSsh(['-V'], env);
+  // It refuses before it reads its options.
+  if (/^No user exists for uid/m.test(output)) {
+    return fail(
+      'ssh',
+      `ssh does not run: ${output.trim()}`,
+      'give that uid an entry in the password database (/etc/passwd)',
+    );
+  }
   if (error !== undefined) {
     return fail('ssh', `ssh cannot be run: ${error}`, 'install the client of OpenSSH (package openssh-client)');
   }
@@ -78,7 +102,7 @@ function isBefore([major, minor]: number[], [wantedMajor, wantedMinor]: number[]
 
 async function* checkSshConfig(options: MachineOptions, settings: Settings | undefined): AsyncGenerator<Finding> {
   const { env, host = someHost, sshDir } = options;
-  const { output, error } = await runSsh(['-G', '--', host], env);
+  const { output, error, value } = await askConfig(host, env);
   if (error !== undefined) {
     yield fail(
       'ssh-config',
@@ -87,9 +111,8 @@ async function* checkSshConfig(options: MachineOptions, settings: Settings | und
     );
     return;
   }
-  const value = (name: string) => new RegExp(`^${name} (.*)$`, 'm').exec(output)?.[1]?.trim();
   const command = value('proxycommand') ?? '';
-  if (!/keyhole\S*["']?\s.*\bproxy\b/.test(command)) {
+  if (!isKeyhole(command)) {
     const what = command === '' || command === 'none' ? 'no ProxyCommand' : `the ProxyCommand ${command}`;
     yield fail('ssh-config', `for ${host} ssh has ${what}`, '`keyhole setup` writes the block for ~/.ssh/config');
     return;
@@ -156,6 +179,17 @@ async function checkDaemon({ sshDir, clock, signal }: MachineOptions): Promise<F
     signal.throwIfAborted();
     return failed('daemon', error, '`keyhole daemon stop`, or end that process; the next connection starts another');
   }
+}
+
+/** What applies to a host. `value` is the first one of a keyword. */
+async function askConfig(host: string, env: NodeJS.ProcessEnv) {
+  const { output, error } = await runSsh(['-G', '--', host], env);
+  const value = (name: string) => new RegExp(`^${name} (.*)$`, 'm').exec(output)?.[1]?.trim();
+  return { output, error, value };
+}
+
+function isKeyhole(command: string | undefined): boolean {
+  return command !== undefined && /keyhole\S*["']?\s.*\bproxy\b/.test(command);
 }
 
 /** `error` where it could not be run or ended badly. Its output is all that it printed. */

@@ -31,7 +31,14 @@ const wrong: [string[], string, string | RegExp][] = [
   [['abcdefgh'], '"abcdefgh" is not a verb of keyhole', /--help lists/],
   [['-x'], '"-x" is not a verb of keyhole', /./],
   [['status', '--bogus'], 'status does not know "bogus"', /keyhole status --help/],
-  [['daemon'], 'daemon: not enough non-option arguments: got 0, need at least 1', /keyhole daemon --help/],
+  [['daemon'], 'daemon: an operand is missing', /keyhole daemon --help/],
+  [['daemon', 'sotp'], 'daemon: ACTION is "sotp", and must be one of start, stop, run, logs', /keyhole daemon --help/],
+  [['doctor', 'one', 'two'], 'doctor takes no operand "two"', /keyhole doctor --help/],
+  [['setup', '--print', '--remove'], 'setup: --remove and --print exclude each other', /keyhole setup --help/],
+  // What was to be narrower must not come out wider, as where a variable of a script is empty.
+  [['policy', '--user', '--account', '111122223333'], 'policy: --user needs a value', /keyhole policy --help/],
+  [['policy', '--instance'], 'policy: --instance needs a value', /keyhole policy --help/],
+  [['policy', '--transport'], 'policy: --transport needs a value', /keyhole policy --help/],
 ];
 
 for (const [argv, message, hint] of wrong) {

@@ -26,6 +26,8 @@ interface Scene {
   /** What sshd says first; null: nothing listens. */
   banner?: string | null;
   sshVersion?: string;
+  /** What ssh says of every option, and exits with 255. */
+  sshRefuses?: string;
   /** Lines of `ssh -G` in place of those that setup's block leads to; null: ssh is not there. */
   sshConfig?: Record<string, string> | null;
   env?: Record<string, string | undefined>;
@@ -53,9 +55,16 @@ async function startServer(t: Test, banner: string): Promise<{ host: string; por
   return { host: '127.0.0.1', port: (server.address() as AddressInfo).port };
 }
 
-function installSsh(home: string, { sshVersion = 'OpenSSH_9.2p1 Debian-2, OpenSSL 3', sshConfig = {} }: Scene): string {
+function installSsh(
+  home: string,
+  { sshVersion = 'OpenSSH_9.2p1 Debian-2, OpenSSL 3', sshRefuses, sshConfig = {} }: Scene,
+): string {
   const bin = join(home, 'bin');
   mkdirSync(bin);
+  if (sshRefuses !== undefined) {
+    writeFileSync(join(bin, 'ssh'), `#!/bin/sh\necho '${sshRefuses}' >&2\nexit 255\n`, { mode: 0o755 });
+    return bin;
+  }
   if (sshConfig === null) return bin;
   const config = {
     proxycommand: '/home/me/.local/bin/keyhole proxy -- %h %p %r',
@@ -117,6 +126,13 @@ const expired = {
 };
 
 const faults: Fault[] = [
+  {
+    name: 'the user has no entry in the password database, as in many containers',
+    sshRefuses: 'No user exists for uid 4242',
+    check: 'ssh',
+    detail: /No user exists for uid 4242/,
+    remedy: /\/etc\/passwd/,
+  },
   { name: 'there is no ssh', sshConfig: null, check: 'ssh', detail: /cannot be run: ENOENT/, remedy: /openssh-client/ },
   { name: 'ssh is too old', sshVersion: 'OpenSSH_7.9p1', check: 'ssh', detail: /7.9p1 is older than 8.4/ },
   {
@@ -380,6 +396,26 @@ const faults: Fault[] = [
     remedy: /ssm-document/,
   },
 ];
+
+t.test('an alias of ssh is looked at as what ssh makes of it', async (t) => {
+  const findings = await diagnose(t, { host: 'web', sshConfig: { hostname: instanceId, port: '22' } });
+  t.match(
+    findings.filter(({ check }) => check === 'ssh-config' || check === 'host'),
+    [
+      { status: 'pass', detail: /^web goes through/ },
+      { status: 'pass', detail: instanceId },
+    ],
+  );
+  t.match(findings.find(({ check }) => check === 'sshd')?.status, 'pass');
+});
+
+t.test('a name that is none of keyhole’s is the only thing that is wrong with it', async (t) => {
+  const findings = await diagnose(t, { host: 'db.example.com', sshConfig: { hostname: 'db.example.com' } });
+  t.match(
+    findings.filter(({ status }) => status === 'fail'),
+    [{ check: 'host' }],
+  );
+});
 
 t.test('with all in order it has nothing to say', async (t) => {
   const findings = await diagnose(t, {});
