@@ -92,7 +92,7 @@ fetch_node() {
   # npm does not run without a Node, and any Node can compute this.
   # shellcheck disable=SC2016 # for node, not for the shell
   found=$(node -p '"sha512-" + require("crypto").createHash("sha512").update(require("fs").readFileSync(process.argv[1])).digest("base64")' "$temp/$archive")
-  [ "$found" = "$checksum" ] || die "$archive is not what it should be (it has $found); nothing was installed"
+  [ "$found" = "$checksum" ] || die "$archive is not what it should be (it has $found)"
   tar -xzf "$temp/$archive" -C "$temp" package/bin/node
   mv "$temp/package/bin/node" "$1/bin/node"
   chmod 755 "$1/bin/node"
@@ -169,6 +169,9 @@ install_files() {
   make_prefix "$prefix"
   make_folder lib
   lib=$prefix/lib/keyhole
+  mkdir "$prefix/lib/.keyhole.lock" 2>/dev/null ||
+    die "another install.sh seems to be at work; if none is, remove $prefix/lib/.keyhole.lock"
+  lock=$prefix/lib/.keyhole.lock
   stage=$prefix/lib/.keyhole.new.$$
   mkdir "$stage"
   stage
@@ -183,8 +186,11 @@ install_files() {
   fi
   if [ -d "$lib" ]; then mv "$lib" "$prefix/lib/.keyhole.old.$$"; fi
   mv "$stage" "$lib"
+  stage=
   rm -rf "$prefix/lib/.keyhole.old.$$"
   while read -r path; do put "$path"; done <"$temp/shared"
+  rmdir "$lock"
+  lock=
 }
 
 install() {
@@ -203,10 +209,13 @@ install() {
   fi
   do_it "$prefix/lib/keyhole" install_files
   shared_files | while read -r path; do say "  $prefix/$path"; done
-  [ "$dry" ] && return
+  if [ "$dry" ]; then
+    say "nothing was done"
+    return
+  fi
   case :$PATH: in
     *:"$prefix/bin":*) ;;
-    *) say "note: $prefix/bin is not on your PATH" ;;
+    *) say "note: $prefix/bin is not on your PATH; in this shell: export PATH=\"$prefix/bin:\$PATH\"" ;;
   esac
   offer_setup
 }
@@ -226,9 +235,15 @@ offer_setup() {
 
 remove_files() {
   sed -n 's/^file //p' "$manifest" | while read -r path; do rm -f "$prefix/$path"; done
-  sed -n 's/^folder //p' "$manifest" >"$temp/folders"
-  sed -n 's/^prefix //p' "$manifest" >"$temp/prefixes"
+  cp "$manifest" "$temp/made"
   rm -rf "$prefix/lib/keyhole"
+  remove_folders
+}
+
+# remove_folders: those that $temp/made names.
+remove_folders() {
+  sed -n 's/^folder //p' "$temp/made" >"$temp/folders"
+  sed -n 's/^prefix //p' "$temp/made" >"$temp/prefixes"
   # The longest first, so that each is empty by then unless others have put something there.
   awk '{ print length($0) " " $0 }' "$temp/folders" | sort -rn | cut -d ' ' -f 2- | while read -r path; do
     rmdir "$prefix/$path" 2>/dev/null || :
@@ -249,6 +264,17 @@ uninstall() {
 # Without it ssh would go on to run what is not there any more.
 undo_setup() {
   "$prefix/lib/keyhole/keyhole" setup --remove || die "ssh's configuration could not be put back (see above); nothing was removed"
+}
+
+# What was begun and did not come to its end, as on a full disk.
+clean_up() {
+  if [ "$lock" ]; then rmdir "$lock" 2>/dev/null || :; fi
+  if [ "$stage" ]; then
+    rm -rf "$stage"
+    remove_folders
+    warn "nothing was installed, see above"
+  fi
+  rm -rf "$temp"
 }
 
 main() {
@@ -272,7 +298,10 @@ main() {
       --uninstall) task=uninstall ;;
       --dry-run) dry=yes ;;
       -h | --help) usage && exit ;;
-      *) usage >&2 && exit 2 ;;
+      *)
+        warn "there is no option $1; --help lists them"
+        exit 2
+        ;;
     esac
     shift
   done
@@ -280,9 +309,9 @@ main() {
   case $prefix in /*) ;; *) prefix=$PWD/$prefix ;; esac
   prefix=${prefix%/}
   manifest=$prefix/lib/keyhole/manifest
-  stage=
+  stage='' lock=''
   temp=$(mktemp -d "${TMPDIR:-/tmp}/keyhole-install.XXXXXX")
-  trap 'rm -rf "$temp" ${stage:+"$stage"}' EXIT
+  trap clean_up EXIT
   trap 'exit 1' HUP INT TERM
   # Whatever npm fetches, it leaves nothing in the user's home.
   export npm_config_cache="$temp/npm" npm_config_update_notifier=false

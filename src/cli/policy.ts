@@ -56,10 +56,10 @@ function wishOf(wanted: PolicyArguments, env: NodeJS.ProcessEnv): PolicyWish {
     names: wanted.names,
     inventory: wanted.hosts,
     users: wanted.users,
-    region: check('--region', wanted.region, /^(?:\*|[a-z0-9-]{1,63})$/),
-    account: check('--account', wanted.account, /^(?:\*|[0-9]{12})$/),
+    region: check('--region', wanted.region, /^(?:\*|[a-z0-9-]{1,63})$/, 'a region is such as eu-west-1'),
+    account: check('--account', wanted.account, /^(?:\*|[0-9]{12})$/, 'an account has 12 digits'),
     targets: wanted.instances.map((id) =>
-      check('--instance', id, /^(?:i-(?:[0-9a-f]{17}|[0-9a-f]{8})|mi-[0-9a-f]{17})$/),
+      check('--instance', id, /^(?:i-(?:[0-9a-f]{17}|[0-9a-f]{8})|mi-[0-9a-f]{17})$/, 'an id is i-… or mi-…'),
     ),
     tags: wanted.tags.map(parseTag),
     endpointId: settings.eiceEndpointId,
@@ -69,9 +69,9 @@ function wishOf(wanted: PolicyArguments, env: NodeJS.ProcessEnv): PolicyWish {
   };
 }
 
-function check(option: string, text: string, pattern: RegExp): string {
+function check(option: string, text: string, pattern: RegExp, hint: string): string {
   if (pattern.test(text)) return text;
-  throw new UsageError('bad-usage', `${option} cannot be ${JSON.stringify(text.slice(0, 80))}`);
+  throw new UsageError('bad-usage', `${option} cannot be ${JSON.stringify(text.slice(0, 80))}`, { hint });
 }
 
 /** What AWS allows in tags (EC2 user guide, "Tag restrictions"); `*` and `?` in the value stand for any characters. */

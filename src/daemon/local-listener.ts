@@ -29,11 +29,11 @@ export class LocalListener {
    */
   static async listen(local: Local, onConnection: (socket: Socket) => void): Promise<LocalListener> {
     const server = createServer({ allowHalfOpen: true, pauseOnConnect: true, noDelay: true }, onConnection);
-    if ('path' in local) await makeRoom(local.path);
     try {
+      if ('path' in local) await makeRoom(local.path);
       await bind(server, 'path' in local ? { path: local.path } : { host: local.address, port: local.port });
     } catch (error) {
-      throw listenFailed(local, error as NodeJS.ErrnoException);
+      throw error instanceof KeyholeError ? error : listenFailed(local, error as NodeJS.ErrnoException);
     }
     server.maxConnections = maxConnections;
     server.on('error', () => {}); // accept failed (too many files): the next may do
@@ -92,6 +92,8 @@ function listenFailed(local: Local, error: NodeJS.ErrnoException): KeyholeError 
     });
   }
   return new KeyholeError('local-listen', `cannot listen on ${showLocal(local)}: ${error.code ?? error.message}`, {
+    hint:
+      'path' in local ? 'its folder must be there, and yours to write to' : 'name an address of this machine, or none',
     cause: error,
   });
 }

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { existsSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import t from 'tap';
@@ -75,6 +75,15 @@ t.test('what is in use, or can not be, is an error that says so', async (t) => {
     LocalListener.listen({ path }, () => {}),
     { code: 'socket-path' },
   );
+  const folder = shortFolder(t);
+  symlinkSync('loop', join(folder, 'loop'));
+  for (const path of [join(folder, 'loop/s'), join(folder, 'missing/s')]) {
+    await t.rejects(
+      LocalListener.listen({ path }, () => {}),
+      { code: 'local-listen', hint: /folder must be there/ },
+      path,
+    );
+  }
 });
 
 /** Both ends of a connection, over IPv4 or IPv6. */
