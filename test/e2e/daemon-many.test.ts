@@ -93,7 +93,7 @@ t.test('past the deadline the error says how long the line is', { buffered: true
   t.equal(status, 255);
   t.match(
     stderr,
-    /^keyhole: [1-9]\d* connections still wait before this one .*3 sessions per second\nkeyhole: hint: .*deadline/,
+    /^keyhole: i-[0-9a-f]{17}: [1-9]\d* connections still wait before this one .*3 sessions per second\nkeyhole: hint: .*deadline/,
   );
   t.match((await bench.failures()).at(-1), { code: 'throttled', host: bench.instances[0]! });
   check(t, bench, await patient);
