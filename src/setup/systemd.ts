@@ -39,7 +39,8 @@ After=${socketUnit}
 
 [Service]
 ExecStart=${quote(command).replaceAll('$', '$$$$')} daemon run
-${variables.join('')}UMask=0077
+${variables.join('')}Environment=MALLOC_ARENA_MAX=1
+UMask=0077
 `;
 }
 

@@ -56,6 +56,7 @@ t.test('where there is a user manager, the daemon starts in a scope of its own',
   const { args, env: names } = await daemon();
   t.strictSame(args, ['daemon', 'run']);
   t.notOk(names.includes('AWS_PROFILE'));
+  t.ok(names.includes('MALLOC_ARENA_MAX'));
   t.strictSame(called().slice(0, 5), ['--user', '--scope', '--quiet', '--collect', '--']);
   t.strictSame(called().slice(-2), ['daemon', 'run']);
   t.notOk(state.failed);
