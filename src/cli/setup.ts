@@ -84,10 +84,23 @@ function launcher(): string {
 }
 
 function apply({ changes, service }: Plan, files: SshFiles): void {
-  ensurePrivateFolder(dirname(files.ownConfig));
+  makeOwnFolder(dirname(files.ownConfig));
   if (service?.listen === false) disable();
   for (const change of changes) makeChange(change, byHand(change.path, files));
   if (service?.listen) enable(service);
+}
+
+/** @throws KeyholeError `setup-file`, `unsafe-folder` */
+function makeOwnFolder(folder: string): void {
+  try {
+    ensurePrivateFolder(folder);
+  } catch (error) {
+    if (!(error instanceof KeyholeError) || error.code !== 'no-folder') throw error;
+    throw new KeyholeError('setup-file', error.message, {
+      hint: `make ${dirname(folder)} yours to write to; or name a file with the lines of keyhole setup --print by ssh -F`,
+      cause: error,
+    });
+  }
 }
 
 function byHand(path: string, files: SshFiles): string | undefined {

@@ -1,9 +1,9 @@
 // What must hold on this machine: OpenSSH and the configuration that it really applies, our own, the folder of the sockets,
 // the daemon. Only looks: starts ssh with -V and -G, which connect to nothing.
 import { execFile } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { accessSync, constants, existsSync } from 'node:fs';
 import { homedir } from 'node:os';
-import { basename } from 'node:path';
+import { basename, dirname } from 'node:path';
 import type { Clock } from '../clock.ts';
 import { loadSettings } from '../config.ts';
 import { KeyholeError } from '../errors.ts';
@@ -66,7 +66,7 @@ function describeFile(file: string | undefined): string {
   return existsSync(file) ? file : `defaults and the environment; there is no ${file}`;
 }
 
-async function checkSsh({ env }: MachineOptions, settings: Settings | undefined): Promise<Finding> {
+async function checkSsh({ env, host = someHost }: MachineOptions, settings: Settings | undefined): Promise<Finding> {
   const { output, error } = await runSsh(['-V'], env);
   // It refuses before it reads its options.
   if (/^No user exists for uid/m.test(output)) {
@@ -86,11 +86,13 @@ async function checkSsh({ env }: MachineOptions, settings: Settings | undefined)
   if (isBefore(found, oldestSsh)) {
     return fail('ssh', `${said} is older than 8.4`, 'install a newer OpenSSH; or use `keyhole proxy --no-daemon`');
   }
-  if (isBefore(found, bindingSsh) && settings?.agentAllowUnbound === false) {
+  const { value } = await askConfig(host, env);
+  const isAllowed = settings?.agentAllowUnbound || /--agent-allow-unbound=true/.test(value('proxycommand') ?? '');
+  if (isBefore(found, bindingSsh) && !isAllowed) {
     return warn(
       'ssh',
       `${said} does not say for which host it uses an agent`,
-      'set allow_unbound = true under [agent] in config.toml, or the general agent socket offers no key of keyhole',
+      '`keyhole setup` makes up for it, or allow_unbound = true under [agent] in config.toml; else no key of keyhole is offered',
     );
   }
   return pass('ssh', said.split(',')[0]!);
@@ -155,13 +157,32 @@ function checkFolder({ sshDir }: MachineOptions): Finding {
   if (typeof sshDir !== 'string') return failed('folder', sshDir);
   try {
     assertPrivateFolder(sshDir);
-    return pass('folder', `${sshDir} is yours alone`);
+    return isWritable(sshDir) ? pass('folder', `${sshDir} is yours alone`) : readOnly(sshDir);
   } catch (error) {
-    if (error instanceof KeyholeError && error.code === 'no-folder') {
-      return none('folder', `${sshDir} is not there yet; the first connection makes it`);
-    }
-    return failed('folder', error);
+    if (!(error instanceof KeyholeError) || error.code !== 'no-folder') return failed('folder', error);
+    let above = dirname(sshDir);
+    while (!existsSync(above)) above = dirname(above);
+    if (!isWritable(above)) return readOnly(above);
+    return none('folder', `${sshDir} is not there yet; the first connection makes it`);
   }
+}
+
+function isWritable(folder: string): boolean {
+  try {
+    accessSync(folder, constants.W_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Each connection then relays for itself. */
+function readOnly(folder: string): Finding {
+  return warn(
+    'folder',
+    `${folder} cannot be written to, so there is no daemon, and no key of its own`,
+    'make it writable, or name another folder with KEYHOLE_RUNTIME_DIR',
+  );
 }
 
 async function checkDaemon({ sshDir, clock, signal }: MachineOptions): Promise<Finding> {

@@ -51,7 +51,9 @@ export function makeChange({ path, before, after }: Change, byHand: string = try
     else rewrite(path, before, after, byHand);
   } catch (error) {
     if (error instanceof KeyholeError) throw error;
-    throw failed(path, `cannot be written: ${(error as NodeJS.ErrnoException).code}`, byHand, error);
+    const { code = '' } = error as NodeJS.ErrnoException;
+    const hint = ['EACCES', 'EPERM'].includes(code) ? `make its folder yours to write to, then ${byHand}` : byHand;
+    throw failed(path, `cannot be written: ${code}`, hint, error);
   }
 }
 

@@ -56,6 +56,7 @@ export function makePlan(
   const without = appliedWithoutOurs(files);
   const read = readOptions(merged, given.configFile);
   noteUser(without, read.user, notes);
+  noteHostKeys(without, read.hostKeysVerified, notes);
   const block: Block = {
     command,
     options: proxyOptions(files, folder, without, notes),
@@ -109,6 +110,14 @@ function noteUser(without: Applied, user: string, notes: string[]): void {
   const own = without.get('user');
   if (own === undefined || own === userInfo().username || own === user) return;
   notes.push(`your own User ${own} gives way to ${user} for these hosts; keyhole setup --user ${own} keeps it`);
+}
+
+/** Who asked for strictness is not to lose it without a word. */
+function noteHostKeys(without: Applied, verified: boolean, notes: string[]): void {
+  if (verified || !['yes', 'true'].includes(without.get('stricthostkeychecking') ?? '')) return;
+  notes.push(
+    'your own StrictHostKeyChecking yes gives way to accept-new for these hosts; it holds if you move the Include line below it',
+  );
 }
 
 function proxyOptions(files: SshFiles, folder: SocketFolder, without: Applied, notes: string[]): string[] {

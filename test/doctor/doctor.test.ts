@@ -417,6 +417,17 @@ t.test('a name that is none of keyhole’s is the only thing that is wrong with 
   );
 });
 
+t.test('an older ssh for which setup has made up is in order', async (t) => {
+  const findings = await diagnose(t, {
+    sshVersion: 'OpenSSH_8.4p1 Debian-5, OpenSSL 1',
+    sshConfig: { proxycommand: '/home/me/.local/bin/keyhole proxy --agent-allow-unbound=true -- %h %p %r' },
+  });
+  t.match(
+    findings.find(({ check }) => check === 'ssh'),
+    { status: 'pass' },
+  );
+});
+
 t.test('with all in order it has nothing to say', async (t) => {
   const findings = await diagnose(t, {});
   t.strictSame(

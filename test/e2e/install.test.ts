@@ -1,8 +1,9 @@
 // From nothing to `ssh i-…` in an account of its own: what a clone has, install.sh, keyhole setup, ssh by environment alone;
 // then all of it taken back, and the account is as it was, byte for byte. ssh looks into the password database and not at
 // HOME for `~`, so this needs a user of that database: root makes one, and removes it.
-import { execFile, spawnSync } from 'node:child_process';
+import { execFile, spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
+import { once } from 'node:events';
 import {
   chmodSync,
   chownSync,
@@ -32,6 +33,50 @@ const missing = ['useradd', 'userdel', 'runuser', 'git'].find((command) => !has(
 const skip =
   process.getuid?.() !== 0 ? 'only root can make a user' : missing !== undefined && `${missing} is not installed`;
 
+interface Result {
+  status: number;
+  stdout: string;
+  stderr: string;
+}
+
+/** With this environment and no other, no terminal, and nothing to read. */
+function runAs(who: string[], env: Record<string, string>, ...command: string[]): Promise<Result> {
+  return run(wordsFor(who, env, command));
+}
+
+function run([file, ...args]: string[]): Promise<Result> {
+  return new Promise((fulfil) => {
+    const options = { encoding: 'latin1', cwd: '/', timeout: 60_000, killSignal: 'SIGKILL' } as const;
+    const child = execFile(file!, args, options, (error, stdout, stderr) =>
+      fulfil({ status: error === null ? 0 : Number(error.code ?? -1), stdout, stderr }),
+    );
+    child.stdin?.end();
+  });
+}
+
+function wordsFor(who: string[], env: Record<string, string>, command: string[]): string[] {
+  const words = Object.entries({ PATH: '/usr/local/bin:/usr/bin:/bin', ...env }).map(
+    ([name, value]) => `${name}=${value}`,
+  );
+  return [...who, 'env', '-i', ...words, ...command];
+}
+
+/** What `keyhole proxy` relays first; then its input ends. */
+async function hearSshd(who: string[], env: Record<string, string>, program: string): Promise<Result> {
+  const [file, ...args] = wordsFor(who, env, [program, 'proxy', '--', instanceId, '22']);
+  const child = spawn(file!, args, { cwd: '/', timeout: 60_000, killSignal: 'SIGKILL' });
+  let [stdout, stderr] = ['', ''];
+  child.stdout.setEncoding('latin1').on('data', (text: string) => {
+    stdout += text;
+    if (stdout.includes('\n')) child.stdin.end();
+  });
+  child.stderr.setEncoding('latin1').on('data', (text: string) => {
+    stderr += text;
+  });
+  const [code] = await once(child, 'close');
+  return { status: code ?? -1, stdout, stderr };
+}
+
 /** A user, with a home that others can look into, since this machine is the instance too. */
 class Account {
   readonly name = `kh${process.pid}`;
@@ -54,21 +99,13 @@ class Account {
   }
 
   /** Runs as the user, with this environment and no other. */
-  async run(
-    env: Record<string, string>,
-    ...command: string[]
-  ): Promise<{ status: number; stdout: string; stderr: string }> {
-    const words = Object.entries({ PATH: '/usr/local/bin:/usr/bin:/bin', ...env }).map(
-      ([name, value]) => `${name}=${value}`,
-    );
-    const args = ['-u', this.name, '--', 'env', '-i', ...words, ...command];
-    return await new Promise((fulfil) => {
-      const options = { encoding: 'latin1', cwd: '/', timeout: 60_000, killSignal: 'SIGKILL' } as const;
-      const child = execFile('runuser', args, options, (error, stdout, stderr) =>
-        fulfil({ status: error === null ? 0 : Number(error.code ?? -1), stdout, stderr }),
-      );
-      child.stdin?.end();
-    });
+  async run(env: Record<string, string>, ...command: string[]): Promise<Result> {
+    return await runAs(['runuser', '-u', this.name, '--'], env, ...command);
+  }
+
+  /** As a login shell, with what that makes of an empty environment. */
+  async logIn(command: string): Promise<Result> {
+    return await run(['runuser', '-l', this.name, '-c', command]);
   }
 
   give(path: string): void {
@@ -210,6 +247,8 @@ t.test('a bare account: clone, install.sh, keyhole setup, ssh; and back', { skip
   });
   t.match(await account.run(env, 'ssh', `${user}@web-1.ec2`, 'echo works'), { ...works, stderr: '' }, 'by its name');
 
+  await elsewhere(t, account, program, env);
+
   const removed = await account.run(env, program, 'setup', '--remove');
   t.match(removed, { status: 0, stderr: '' });
   t.strictSame(account.processes(), [], 'no daemon is left');
@@ -219,6 +258,97 @@ t.test('a bare account: clone, install.sh, keyhole setup, ssh; and back', { skip
   t.match(uninstalled, { status: 0, stderr: '' });
   t.strictSame(account.list(), before, 'and so is the account');
 });
+
+/** What was installed and set up, from other places than the shell in which that was done. */
+async function elsewhere(t: Test, account: Account, program: string, env: Record<string, string>): Promise<void> {
+  const works = { status: 0, stdout: 'works\n', stderr: '' };
+  const ssh = `ssh ${instanceId} echo works`;
+  const { HOME: _, SHELL: __, ...aws } = env;
+
+  await t.test('doctor finds all in order, within three seconds', async (t) => {
+    const took: number[] = [];
+    // A machine that is busy with other tests may need another go.
+    while (took.length < 3 && !took.some((ms) => ms < 3_000)) {
+      const start = performance.now();
+      const found = await account.run(env, program, 'doctor', instanceId);
+      took.push(performance.now() - start);
+      t.match(found, { status: 0, stdout: /^ok +sshd +SSH-2/m, stderr: '' });
+      t.notMatch(found.stdout, /^(?!ok |- )\S/m);
+    }
+    t.ok(Math.min(...took) < 3_000, `${took.map(Math.round).join(', ')} ms`);
+  });
+
+  await t.test('from cron, and after a new login', async (t) => {
+    const cron = { HOME: account.home, LOGNAME: account.name, SHELL: '/bin/sh', PATH: '/usr/bin:/bin' };
+    const says = /^keyhole: .*no AWS region is set\nkeyhole: hint: .*AWS_REGION/;
+    t.match(
+      await account.run(cron, 'setsid', '-w', 'sh', '-c', ssh),
+      { status: 255, stderr: says },
+      'says what is missing',
+    );
+    t.match((await account.run(cron, program, 'why')).stdout, /no-region/);
+    const folder = join(account.home, '.aws');
+    mkdirSync(folder);
+    const lines = { region: aws.AWS_REGION, endpoint_url: aws.AWS_ENDPOINT_URL };
+    writeFileSync(join(folder, 'config'), `[default]\n${toLines(lines)}`);
+    const keys = { aws_access_key_id: aws.AWS_ACCESS_KEY_ID, aws_secret_access_key: aws.AWS_SECRET_ACCESS_KEY };
+    writeFileSync(join(folder, 'credentials'), `[default]\n${toLines(keys)}`, { mode: 0o600 });
+    account.give(folder);
+    t.match(await account.run(cron, 'setsid', '-w', 'sh', '-c', ssh), works, 'cron');
+    for (const pid of account.processes()) process.kill(pid, 'SIGKILL'); // as logging out may
+    await until('the daemon is gone', () => account.processes().length === 0);
+    t.match(await account.logIn(ssh), works, 'a new login');
+    t.match(await account.logIn(ssh), works, 'and another, with the daemon of the first');
+    rmSync(folder, { recursive: true });
+  });
+
+  // Others have to reach the program.
+  chmodSync(account.home, 0o755);
+  // The daemon goes on writing its own.
+  const files = () => account.list().filter((line) => !line.startsWith('.local/state/keyhole/'));
+  const before = files();
+
+  const nobody = ['setpriv', '--reuid=4242', '--regid=4242', '--clear-groups', '--'];
+  const canBeNobody = has('setpriv') ? false : 'setpriv (util-linux) is not installed';
+  await t.test('with an id that is in no password database, as in a container', { skip: canBeNobody }, async (t) => {
+    t.match(await runAs(nobody, aws, program, 'setup'), { status: 1, stderr: /password database has no home/ });
+    t.match(await runAs(nobody, aws, program, 'status'), { status: 1, stderr: /no home directory .*\n.*HOME/ });
+    t.match(await runAs(nobody, aws, program, 'doctor'), {
+      status: 1,
+      stdout: /^FAIL +ssh +ssh does not run: No user exists for uid 4242\n .*\/etc\/passwd/m,
+    });
+    t.match(await hearSshd(nobody, aws, program), { status: 0, stdout: /^SSH-2\.0-/, stderr: '' });
+  });
+
+  await t.test('as root with the home of the user, as sudo -E leaves it', async (t) => {
+    const kept = { ...aws, HOME: account.home };
+    t.match(await runAs([], kept, program, 'status'), {
+      status: 1,
+      stderr: `keyhole: HOME is ${account.home}, which belongs to uid ${account.uid}, not to you\nkeyhole: hint: with sudo, use -H`,
+    });
+    t.match(await hearSshd([], kept, program), { status: 0, stdout: /^SSH-2\.0-/, stderr: '' });
+  });
+  t.strictSame(files(), before, 'none of them wrote into the home');
+  t.strictSame(
+    account.list().filter((line) => !line.includes(` ${account.uid}:`)),
+    [],
+  );
+
+  await t.test('doctor: a folder of sockets that cannot be written to', async (t) => {
+    const folder = join(account.home, '.ssh/keyhole');
+    chmodSync(folder, 0o500);
+    const { status, stdout } = await account.run(env, program, 'doctor');
+    chmodSync(folder, 0o700);
+    t.equal(status, 0);
+    t.match(stdout, /^warn +folder +\S+\.ssh\/keyhole cannot be written to.*\n .*KEYHOLE_RUNTIME_DIR/m);
+  });
+}
+
+function toLines(values: Record<string, string | undefined>): string {
+  return Object.entries(values)
+    .map(([name, value]) => `${name} = ${value}\n`)
+    .join('');
+}
 
 t.test('configurations that are there already', { skip }, async (t) => {
   const account = new Account(t);
@@ -274,6 +404,16 @@ t.test('configurations that are there already', { skip }, async (t) => {
     stderr: /config is read-only\nkeyhole: hint: chmod u\+w .*Include ~\/\.ssh\/keyhole\/config/,
   });
   await undone(readOnly, 'a read-only file');
+
+  const strict = start('Host *\n  StrictHostKeyChecking yes\n');
+  t.match(await setup(), { status: 0, stdout: /note: your own StrictHostKeyChecking yes gives way/ });
+  await undone(strict, 'host keys');
+
+  const closed = start('');
+  chmodSync(folder, 0o500);
+  t.match(await setup(), { status: 1, stderr: /cannot make the folder .*\n.*make .*\.ssh yours to write to/ });
+  chmodSync(folder, 0o700);
+  t.strictSame(account.list(), closed, 'nothing was changed');
 
   const broken = start('NoSuchOption yes\n');
   t.match(await setup(), { status: 1, stderr: /ssh cannot read its configuration: .*[Bb]ad configuration option/ });
