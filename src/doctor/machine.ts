@@ -45,10 +45,9 @@ export async function* checkMachine(options: MachineOptions): AsyncGenerator<Fin
   yield await checkDaemon(options);
 }
 
-/** What ssh gives to keyhole for this name: its configuration may call it otherwise, as an alias of an id. */
+/** What ssh gives to its ProxyCommand for this name: its configuration may call it otherwise, as an alias of an id. */
 export async function askOperands(host: string, env: NodeJS.ProcessEnv): Promise<Operands> {
   const { value } = await askConfig(host, env);
-  if (!isKeyhole(value('proxycommand'))) return { host, port: '22' };
   return { host: value('hostname') ?? host, port: value('port') ?? '22' };
 }
 
@@ -103,7 +102,7 @@ function isBefore([major, minor]: number[], [wantedMajor, wantedMinor]: number[]
 }
 
 async function* checkSshConfig(options: MachineOptions, settings: Settings | undefined): AsyncGenerator<Finding> {
-  const { env, host = someHost, sshDir } = options;
+  const { env, host = someHost, called, sshDir } = options;
   const { output, error, value } = await askConfig(host, env);
   if (error !== undefined) {
     yield fail(
@@ -116,7 +115,12 @@ async function* checkSshConfig(options: MachineOptions, settings: Settings | und
   const command = value('proxycommand') ?? '';
   if (!isKeyhole(command)) {
     const what = command === '' || command === 'none' ? 'no ProxyCommand' : `the ProxyCommand ${command}`;
-    yield fail('ssh-config', `for ${host} ssh has ${what}`, '`keyhole setup` writes the block for ~/.ssh/config');
+    // `Host` is compared with the name that was typed, not with what HostName makes of it.
+    const remedy =
+      called === undefined || called === host.toLowerCase()
+        ? '`keyhole setup` writes the block for ~/.ssh/config'
+        : `\`keyhole setup --hosts ${host}\` lets this name go through keyhole too`;
+    yield fail('ssh-config', `for ${host} ssh has ${what}`, remedy);
     return;
   }
   yield pass('ssh-config', `${host} goes through ${command}`);

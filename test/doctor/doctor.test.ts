@@ -409,6 +409,14 @@ t.test('an alias of ssh is looked at as what ssh makes of it', async (t) => {
   t.match(findings.find(({ check }) => check === 'sshd')?.status, 'pass');
 });
 
+t.test('an alias of ssh that does not go through keyhole', async (t) => {
+  const findings = await diagnose(t, { host: 'web', sshConfig: { hostname: instanceId, proxycommand: 'none' } });
+  t.match(
+    findings.filter(({ status }) => status === 'fail'),
+    [{ check: 'ssh-config', remedy: /keyhole setup --hosts web/ }],
+  );
+});
+
 t.test('a name that is none of keyhole’s is the only thing that is wrong with it', async (t) => {
   const findings = await diagnose(t, { host: 'db.example.com', sshConfig: { hostname: 'db.example.com' } });
   t.match(
