@@ -16,6 +16,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
+import { getSystemErrorMessage } from 'node:util';
 import { KeyholeError } from '../errors.ts';
 import { makeFolder } from '../private-folder.ts';
 import { unifiedDiff } from './diff.ts';
@@ -51,9 +52,9 @@ export function makeChange({ path, before, after }: Change, byHand: string = try
     else rewrite(path, before, after, byHand);
   } catch (error) {
     if (error instanceof KeyholeError) throw error;
-    const { code = '' } = error as NodeJS.ErrnoException;
+    const { code = '', errno } = error as NodeJS.ErrnoException;
     const hint = ['EACCES', 'EPERM'].includes(code) ? `make its folder yours to write to, then ${byHand}` : byHand;
-    throw failed(path, `cannot be written: ${code}`, hint, error);
+    throw failed(path, `cannot be written: ${errno === undefined ? error : getSystemErrorMessage(errno)}`, hint, error);
   }
 }
 

@@ -102,6 +102,13 @@ t.test('a link to nowhere, and a folder in place of a file, are told of', async 
   t.throws(() => append(folder), { code: 'setup-file', message: /cannot be read: EISDIR/ });
 });
 
+t.test('what the system says is told in words', async (t) => {
+  const folder = t.testdir();
+  symlinkSync('loop', join(folder, 'loop'));
+  const change = { path: join(folder, 'loop/config'), before: undefined, after: Buffer.from('ours\n') };
+  t.throws(() => makeChange(change), { code: 'setup-file', message: /cannot be written: [a-z]+ [a-z ]+/ });
+});
+
 t.test('what somebody else has written meanwhile is not lost', async (t) => {
   const { file } = folderWith(t, 'old\n');
   const change = changeOf(file, () => Buffer.from('ours\n'))!;
