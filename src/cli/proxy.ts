@@ -118,8 +118,8 @@ async function askDaemon(
   connect: (signal: AbortSignal, onStart: () => void) => ReturnType<ProxyOptions['connect']>,
 ): Promise<void> {
   const { operands, flags, host } = parsed;
-  const upstreamAgent = await callersAgent(env, findPaths(env).sshDir, flags[flagName('agentUpstream')]);
   const surroundings = callerSurroundings(env);
+  const caller = { ...surroundings, pid: process.pid, parentPid: process.ppid };
   const resolve = (wanted: WantedSettings, stop: AbortSignal, onAsksPerson: () => void) =>
     resolveSettings(wanted, surroundings, stop, onAsksPerson);
   // A daemon that starts knows no settings: they are looked up while it does, once.
@@ -140,11 +140,10 @@ async function askDaemon(
         early.catch(() => {}); // the daemon says what is wrong
       }),
     receiver,
-    request: {
-      ...operands,
-      flags,
-      caller: { ...surroundings, pid: process.pid, parentPid: process.ppid },
-      ...(upstreamAgent !== undefined && { upstreamAgent }),
+    host: operands.host,
+    request: async () => {
+      const upstreamAgent = await callersAgent(env, findPaths(env).sshDir, flags[flagName('agentUpstream')]);
+      return { ...operands, flags, caller, ...(upstreamAgent !== undefined && { upstreamAgent }) };
     },
     resolveAws: async (wanted, stop, onAsksPerson) => {
       const known = await early?.catch(() => undefined);

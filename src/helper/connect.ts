@@ -27,7 +27,7 @@ export interface ConnectOptions extends FindOptions {
 }
 
 /** How often a daemon that is starting is looked for by who started it, and by all others, who may be many. */
-const ownPollMs = 3;
+const ownPollMs = 4;
 const pollMs = 10;
 /** A daemon that does not listen after this long could not be started; leaves time to do without (deadline: 14 s). */
 const startTimeoutMs = 8_000;

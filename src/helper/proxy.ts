@@ -13,7 +13,10 @@ export interface ProxyOptions {
   /** Gets the control socket. */
   connect(signal: AbortSignal): Promise<ControlLink>;
   receiver: Receiver;
-  request: Omit<OpenRequest, 'handover' | 'socketInode'>;
+  /** For messages: as it was written. */
+  host: string;
+  /** Made while a daemon may be starting. */
+  request(): Promise<Omit<OpenRequest, 'handover' | 'socketInode'>>;
   /** Answers the daemon's question for the caller's AWS settings (design.md section 4). */
   resolveAws(wanted: Record<string, unknown>, signal: AbortSignal, onAsksPerson: () => void): Promise<object>;
   /** How long a person may take to answer, in ms. */
@@ -80,7 +83,7 @@ async function askForTunnel(
   const { handover } = receiver;
   const socketInode = inodeOf(link.socket);
   link.send(FrameType.open, {
-    ...request,
+    ...(await request()),
     handover,
     ...(socketInode !== undefined && { socketInode }),
   } satisfies OpenRequest);
@@ -144,9 +147,9 @@ class Deadline {
   readonly #start: number;
   #timer: Timer;
 
-  constructor({ clock, deadlineMs, request }: ProxyOptions) {
+  constructor({ clock, deadlineMs, host }: ProxyOptions) {
     this.#clock = clock;
-    this.#host = request.host;
+    this.#host = host;
     this.#start = clock.now();
     this.#timer = clock.after(deadlineMs, () => this.#over(deadlineMs));
   }

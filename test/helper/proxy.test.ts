@@ -8,6 +8,8 @@ import { within } from '../../src/within.ts';
 import { ManualClock, turn } from '../manual-clock.ts';
 import { socketPairs } from '../unix-sockets.ts';
 
+const caller = { env: {}, cwd: '/', pid: 1, parentPid: 1 };
+
 async function setUp(t: Test) {
   const clock = new ManualClock();
   const { client, server } = await (await socketPairs(t))();
@@ -23,7 +25,8 @@ async function setUp(t: Test) {
   const done = proxyByDaemon({
     connect: async () => new ControlLink(client),
     receiver,
-    request: { host: 'i-89abcdef', port: '22', flags: {}, caller: { env: {}, cwd: '/', pid: 1, parentPid: 1 } },
+    host: 'i-89abcdef',
+    request: async () => ({ host: 'i-89abcdef', port: '22', flags: {}, caller }),
     resolveAws: async (wanted, signal, onAsksPerson) => {
       said.push(`resolve ${JSON.stringify(wanted)}`);
       onAsksPerson();
