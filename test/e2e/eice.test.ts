@@ -310,10 +310,7 @@ t.test('a target that the endpoint cannot reach', async (t) => {
     env: { KEYHOLE_WAIT: '0' },
   });
   const { stderr } = await bench.keyhole(['proxy', '--', bench.instances[0]!, '22'], { input: 'open' });
-  t.match(
-    stderr,
-    /^keyhole: i-\w+: endpoint eice-0123456789abcdef0 cannot connect to 10\.0\.1\.23 port 22; the other way/,
-  );
+  t.match(stderr, /^keyhole: endpoint eice-0123456789abcdef0 cannot connect to 10\.0\.1\.23 port 22; the other way/);
 });
 
 t.test('an agent that comes back is used as soon as the endpoint fails', async (t) => {

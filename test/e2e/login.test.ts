@@ -32,7 +32,7 @@ t.test('an MFA code is asked for on the terminal, once; then the daemon knows th
   t.equal(without.status, 255);
   t.match(
     without.stderr,
-    /^keyhole: the MFA code of arn:\S+ is wanted, and there is no terminal to ask for it\nkeyhole: hint: connect once from a terminal/,
+    /^keyhole: i-\w+: the MFA code of arn:\S+ is wanted, and there is no terminal to ask for it\nkeyhole: hint: connect once from a terminal/,
   );
   t.match(
     (await bench.failures()).map(({ code }) => code),
@@ -42,7 +42,7 @@ t.test('an MFA code is asked for on the terminal, once; then the daemon knows th
   const refused = atTerminal(bench);
   await until('it is asked for', () => refused.stdout().includes(`keyhole: MFA code of ${serial}: `), 20_000);
   refused.child.stdin.write('999999\n');
-  t.match(await refused.exit, { status: 255, text: /keyhole: AWS refuses the MFA code for profile admin\r\n/ });
+  t.match(await refused.exit, { status: 255, text: /keyhole: i-\w+: AWS refuses the MFA code for profile admin\r\n/ });
 
   const asked = atTerminal(bench);
   await until('it is asked for', () => asked.stdout().includes('MFA code of'), 20_000);
@@ -80,6 +80,6 @@ t.test('an SSO login that is missing is said with the command that mends it', as
   t.match(await bench.works({ env: { AWS_PROFILE: 'dev' } }), {
     status: 255,
     stderr:
-      'keyhole: the SSO login of profile dev is missing or has expired\nkeyhole: hint: aws sso login --profile dev\n',
+      'keyhole: i-0123456789abcdef0: the SSO login of profile dev is missing or has expired\nkeyhole: hint: aws sso login --profile dev\n',
   });
 });

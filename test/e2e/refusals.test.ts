@@ -28,7 +28,9 @@ async function refused(t: Test, refusal: Refusal): Promise<void> {
   // The other transport has refusals of its own.
   const env = { KEYHOLE_TRANSPORT: 'ssm', ...run };
   const result = await bench.proxy(operands, { input: 'open', env, timeoutMs: 20_000 });
-  const expected = `keyhole: ${says}\n${hint === undefined ? '' : `keyhole: hint: ${hint}\n`}`;
+  // A failure names its host, what was used wrongly does not.
+  const named = status === 2 || says.includes(operands[0]!) ? says : `${operands[0]}: ${says}`;
+  const expected = `keyhole: ${named}\n${hint === undefined ? '' : `keyhole: hint: ${hint}\n`}`;
   t.equal(hide(result.stderr, bench), expected);
   t.match(result, { status, signal: null, text: '' });
   await bench.gone();
