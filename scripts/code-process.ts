@@ -13,7 +13,6 @@ const load = partLoader(folder, code, (name, script) => scripts.set(name, script
 process.on('exit', () => {
   // V8 takes code only with the flags with which it was made; those of src/heap.ts come later than any loading.
   setFlagsFromString('--incremental-marking');
-  setFlagsFromString('--maglev-build-code-on-background');
   const kept = process.argv[2] === 'proxy' ? ['run', 'resolve'] : ['daemon-run', 'context'];
   for (const [name, script] of scripts) {
     if (kept.includes(name)) writeFileSync(join(code, name), script.createCachedData());
