@@ -2,7 +2,6 @@
 // starts. Each keeps what it is first to wait for; of several helpers the last one does.
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { setFlagsFromString } from 'node:v8';
 import type { Script } from 'node:vm';
 import type * as Run from '../src/cli/run.ts';
 import { partLoader } from '../src/part.ts';
@@ -11,8 +10,6 @@ const { KEYHOLE_BUILD_FOLDER: folder = '', KEYHOLE_BUILD_CODE: code = '' } = pro
 const scripts = new Map<string, Script>();
 const load = partLoader(folder, code, (name, script) => scripts.set(name, script));
 process.on('exit', () => {
-  // V8 takes code only with the flags with which it was made; those of src/heap.ts come later than any loading.
-  setFlagsFromString('--incremental-marking');
   const kept = process.argv[2] === 'proxy' ? ['run', 'resolve'] : ['daemon-run', 'context'];
   for (const [name, script] of scripts) {
     if (kept.includes(name)) writeFileSync(join(code, name), script.createCachedData());

@@ -63,6 +63,11 @@ if [ "${1-}" = proxy ]; then
   esac
 fi
 # A tunnel makes much garbage that is young, buffers above all. V8 lets it grow by some 25 MB before it looks, at no gain
-# here (same CPU, same start); with the smallest young generation it looks sooner. Not every flag may stand here: with most of them
-# Node does not use what was compiled of its own modules when it was built, and every start costs 13 ms more (Node 24.21).
-exec "$node" --max-semi-space-size=1 "$dir/lib/main.js" "$@"
+# here (same CPU, same start); with the smallest young generation it looks sooner. Buffers count against the old generation
+# as long as they are young, so that fast transfers would have V8 mark all that is old every few megabytes (three times the
+# CPU of the tunnel itself); without incremental marking it does so when something old needs the room. But with that flag Node
+# compiles all its own modules anew (13 ms of CPU, Node 24.21), so only who carries a tunnel has it (own-process.ts).
+tunnels=
+case " $* " in *' --no-daemon '* | ' daemon run '*) tunnels='--no-incremental-marking --expose-gc' ;; esac
+# shellcheck disable=SC2086
+exec "$node" --max-semi-space-size=1 $tunnels "$dir/lib/main.js" "$@"

@@ -9,7 +9,7 @@ import { EarlyInput } from '../early-input.ts';
 import type { Route } from '../eice/endpoint.ts';
 import { KeyholeError } from '../errors.ts';
 import { recordFailure } from '../failure-record.ts';
-import { keepForTunnels } from '../heap.ts';
+import { collectAtExit } from '../heap.ts';
 import { HostKeys } from '../hostkeys/host-keys.ts';
 import { NetworkWatch } from '../network-watch.ts';
 import { personTimeoutMs } from '../own-process.ts';
@@ -36,6 +36,7 @@ export async function proxyDirectly(
   { operands, flags }: ProxyArguments,
   { terminal, env, signal }: VerbContext,
 ): Promise<void> {
+  collectAtExit();
   const parentPid = process.ppid;
   const paths = ownPaths(env);
   const call = readCall(operands, { flags, env, file: paths.configFile });
@@ -58,7 +59,6 @@ export async function proxyDirectly(
     const transport = await open(call, options, terminal);
     terminal.silence();
     log('info', 'tunnel-open', { host: host.name, port });
-    keepForTunnels();
     const isOrphan = () => process.ppid !== parentPid;
     transport.on('error', () => {}); // for the turn without the relay, which says it
     const stdin = early.release();

@@ -6,7 +6,6 @@ import { type Frame, FrameType } from '../control/frame.ts';
 import { type ControlLink, expectFrame } from '../control/link.ts';
 import type { OpenRequest, Progress } from '../control/message.ts';
 import { KeyholeError, reportOf, TransportError } from '../errors.ts';
-import { keepForTunnels } from '../heap.ts';
 import type { HostKey } from '../hostkeys/host-key.ts';
 import { choosePusher } from '../keypush/choose-pusher.ts';
 import type { Log } from '../log.ts';
@@ -273,7 +272,6 @@ export class Tunnel {
   async #relay(socket: Socket, transport: Transport, stop: AbortSignal): Promise<void> {
     this.#state = 'open';
     this.#log('info', 'tunnel open', { session: transport.sessionId });
-    keepForTunnels();
     const peer = PeerSocket.find(this.#request.socketInode);
     await relay({
       stdin: socket,
