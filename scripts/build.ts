@@ -150,10 +150,9 @@ function pruneSchemas(): Plugin {
   };
 }
 
-/** By a Node with the flags of a helper, and by a daemon with its own, since V8 takes code with the same flags only. */
+/** By a Node with the flags of the launcher, since V8 takes code with the same flags only. */
 function makeCode(): void {
-  const flags =
-    /^exec "\$node" (.*) \$tunnels "\$dir/m.exec(readFileSync(join(top, 'src/launcher.sh'), 'utf8'))?.[1] ?? '';
+  const flags = /^exec "\$node" (.*) "\$dir/m.exec(readFileSync(join(top, 'src/launcher.sh'), 'utf8'))?.[1] ?? '';
   const args = [...flags.split(' ').filter(Boolean), join(top, 'scripts/code.ts'), fresh, id, ...often];
   const { status } = spawnSync(process.execPath, args, { stdio: 'inherit' });
   if (status !== 0) throw new Error('the code of the parts could not be made');

@@ -63,11 +63,7 @@ if [ "${1-}" = proxy ]; then
   esac
 fi
 # A tunnel makes much garbage that is young, buffers above all. V8 lets it grow by some 25 MB before it looks, at no gain
-# here (same CPU, same start); with the smallest young generation it looks sooner. Buffers count against the old generation
-# as long as they are young, so that fast transfers would have V8 mark all that is old every few megabytes (three times the
-# CPU of the tunnel itself); without incremental marking it does so when something old needs the room. But with that flag Node
-# compiles all its own modules anew (13 ms of CPU, Node 24.21), so only who carries a tunnel has it (own-process.ts).
-tunnels=
-case " $* " in *' --no-daemon '* | ' daemon run '*) tunnels='--no-incremental-marking --expose-gc' ;; esac
-# shellcheck disable=SC2086
-exec "$node" --max-semi-space-size=1 $tunnels "$dir/lib/main.js" "$@"
+# here (same CPU, same start); with the smallest young generation it looks sooner. No other flag of V8 stands here, and none is
+# set later: with one Node compiles all its own modules anew at every start (13 ms, Node 24.21), and V8 aborts where a job that is
+# under way meets the change. (--no-incremental-marking would save 0.5 to 1 s of CPU per GB through an endpoint.)
+exec "$node" --max-semi-space-size=1 "$dir/lib/main.js" "$@"

@@ -3,13 +3,9 @@ import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { KeyholeError, ReportedError } from './errors.ts';
 
-/** For a process that carries tunnels (launcher.sh). Not set when it does: V8 aborts where a job under way meets another flag. */
-export const tunnelFlags = ['--no-incremental-marking', '--expose-gc'];
-
 /** The command that runs this program, with the same Node and the same bundle. */
-export function ownCommand(args: string[], flags: string[] = []): [string, string[]] {
-  const common = process.execArgv.filter((flag) => !tunnelFlags.includes(flag));
-  return [process.execPath, [...flags, ...common, process.argv[1]!, ...args]];
+export function ownCommand(args: string[]): [string, string[]] {
+  return [process.execPath, [...process.execArgv, process.argv[1]!, ...args]];
 }
 
 export interface Surroundings {

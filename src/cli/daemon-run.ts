@@ -5,7 +5,6 @@ import { inheritedSocket } from '../daemon/activation.ts';
 import { rotatingLog } from '../daemon/rotating-log.ts';
 import { runDaemon, runPrivateDaemon } from '../daemon/run.ts';
 import { KeyholeError } from '../errors.ts';
-import { collectAtExit } from '../heap.ts';
 import { daemonEnvironment } from '../helper/spawn-daemon.ts';
 import { silent } from '../log.ts';
 import type { Settings } from '../settings.ts';
@@ -17,7 +16,6 @@ import type { VerbContext } from './run.ts';
 const privateFd = 3;
 
 export async function daemonRun({ isPrivate }: { isPrivate: boolean }, { env, signal }: VerbContext): Promise<void> {
-  collectAtExit();
   const paths = ownPaths(env);
   const inherited = isPrivate ? undefined : inheritedSocket(env);
   // A daemon started by hand must not have its shell's AWS settings either.

@@ -9,7 +9,6 @@ import { EarlyInput } from '../early-input.ts';
 import type { Route } from '../eice/endpoint.ts';
 import { KeyholeError } from '../errors.ts';
 import { recordFailure } from '../failure-record.ts';
-import { collectAtExit } from '../heap.ts';
 import { HostKeys } from '../hostkeys/host-keys.ts';
 import { NetworkWatch } from '../network-watch.ts';
 import { personTimeoutMs } from '../own-process.ts';
@@ -36,7 +35,6 @@ export async function proxyDirectly(
   { operands, flags }: ProxyArguments,
   { terminal, env, signal }: VerbContext,
 ): Promise<void> {
-  collectAtExit();
   const parentPid = process.ppid;
   const paths = ownPaths(env);
   const call = readCall(operands, { flags, env, file: paths.configFile });

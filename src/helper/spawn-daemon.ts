@@ -3,7 +3,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { ownCommand, tunnelFlags } from '../own-process.ts';
+import { ownCommand } from '../own-process.ts';
 
 /**
  * What the daemon inherits. Nothing of AWS: each caller's settings are resolved in its own surroundings, and a profile
@@ -25,7 +25,7 @@ export interface DaemonProcess {
 /** Starts the daemon that listens on the control socket: by systemd's user manager where there is one, and it does. */
 export function spawnDaemon(env: NodeJS.ProcessEnv, hasManager: boolean = hasUserManager(env)): DaemonProcess {
   const state = { failed: false };
-  const [node, args] = ownCommand(['daemon', 'run'], tunnelFlags);
+  const [node, args] = ownCommand(['daemon', 'run']);
   const directly = () => {
     onFailure(detached(node, args, env, ['ignore', 'ignore', 'ignore']), () => {
       state.failed = true;
@@ -46,7 +46,7 @@ export function spawnDaemon(env: NodeJS.ProcessEnv, hasManager: boolean = hasUse
  * its tunnel.
  */
 export function spawnPrivateDaemon(env: NodeJS.ProcessEnv): ChildProcess {
-  const [node, args] = ownCommand(['daemon', 'run', '--private'], tunnelFlags);
+  const [node, args] = ownCommand(['daemon', 'run', '--private']);
   const child = detached(node, args, env, ['ignore', 'ignore', 'ignore', 'pipe']);
   onFailure(child, () => {}); // seen by the end of fd 3
   return child;

@@ -82,7 +82,7 @@ async function openNetwork(sshd: Sshd, { tls = false, far = false }): Promise<Ne
   const [toApi, toGateway, toSshd] = links;
   const region = fork(join(import.meta.dirname, 'region-process.ts'), {
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
-    execArgv: ['--max-semi-space-size=1', '--no-incremental-marking'], // as keyhole's own (launcher.sh)
+    execArgv: ['--max-semi-space-size=1', '--no-incremental-marking'], // so that its own garbage is not what is measured
   });
   const { endpoint, env } = await ask(region, {
     start: {

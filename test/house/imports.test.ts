@@ -58,7 +58,6 @@ const leaves: Record<string, Room> = {
   'early-input.ts': { uses: [] },
   'errors.ts': { uses: [] },
   'failure-record.ts': { uses: [] },
-  'heap.ts': { uses: [] },
   'host-patterns.ts': { uses: [] },
   'log.ts': { uses: [] },
   'nearest.ts': { uses: [] },
