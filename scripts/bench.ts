@@ -197,9 +197,10 @@ function describeCommit(): string {
 }
 
 /** The copy of dist that was measured is gone by now. */
+/** Without where things lie on this machine. */
 function describe(proxyCommand: string | undefined, folder: string): string {
   if (proxyCommand === undefined) return 'ssh over TCP';
-  return `\`${proxyCommand.replaceAll(`${folder}/`, '')}\``;
+  return `\`${proxyCommand.replaceAll(`${folder}/`, '').replace(/^"\/[^"]*\//, '"')}\``;
 }
 
 function write(file: string, text: string): void {
