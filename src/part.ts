@@ -37,9 +37,10 @@ export function partLoader(
   onLoad?: (name: string, script: Script) => void,
 ): (name: string, ownCode?: Buffer) => object {
   const loaded = new Map<string, { exports: object }>();
-  const load = (name: string, ownCode = readIfThere(`${code}/${name}`)): object => {
+  const load = (name: string, read?: Buffer): object => {
     const known = loaded.get(name);
     if (known !== undefined) return known.exports;
+    const ownCode = read ?? readIfThere(`${code}/${name}`);
     const module = { exports: {} };
     loaded.set(name, module);
     const script = partScript(folder, name, ownCode);

@@ -25,6 +25,26 @@ t.test('a part has what it exports, other parts once each, and the modules of No
   t.equal(load('a'), a);
 });
 
+t.test('nothing is read again for a part that is there', async (t) => {
+  const { folder, code } = makeParts(t, { a: "exports.b=require('./b.js')", b: '' });
+  const read: string[] = [];
+  const { partLoader } = (await t.mockImport('../src/part.ts', {
+    'node:fs': {
+      readFileSync(...args: Parameters<typeof readFileSync>) {
+        read.push(String(args[0]));
+        return readFileSync(...args);
+      },
+    },
+  })) as typeof import('../src/part.ts');
+  const load = partLoader(folder, code);
+  load('a');
+  const first = read.splice(0).length;
+  t.equal(first, 4, 'source and code of both');
+  load('a');
+  load('b');
+  t.same(read, []);
+});
+
 t.test('code is taken for its own source, and else the source is compiled', async (t) => {
   const { folder, code } = makeParts(t, { a: 'exports.is="old"' });
   const script = partScript(folder, 'a', readFileSync(join(code, 'a')));
