@@ -2,6 +2,14 @@
 # keyhole: finds Node.js and becomes it. One process, and no other is started on the way: ssh waits for this.
 # POSIX sh (dash, bash, busybox). Order of search: KEYHOLE_NODE, installed beside, a checkout's own, PATH.
 
+# While Node starts, a daemon that listens may begin what this process is going to ask for (daemon/knocks.ts).
+if [ "${1-}" = proxy ]; then
+  knock=${KEYHOLE_RUNTIME_DIR-}
+  case ${2-} in --runtime-dir=*) knock=${2#*=} ;; esac # as `keyhole setup` writes it
+  knock=${knock:-${HOME-}/.ssh/keyhole}/knock
+  if [ -O "$knock" ]; then { true >"$knock/$$"; } 2>/dev/null; fi
+fi
+
 self=$0
 while [ -h "$self" ]; do
   link=$(readlink "$self") || break

@@ -6,6 +6,7 @@ import { ControlLink, expectFrame } from '../control/link.ts';
 import {
   type ForwardingReply,
   type Hello,
+  type OpenRequest,
   parseForwardRequest,
   parseHello,
   parseNames,
@@ -16,10 +17,13 @@ import {
 } from '../control/message.ts';
 import { KeyholeError, ProtocolError, reportOf } from '../errors.ts';
 import type { PushState } from '../keypush/key-push.ts';
+import { isProcessAlive, processStart } from '../process-life.ts';
 import { version } from '../version.ts';
 import { askCaller } from './ask-caller.ts';
+import { CallerLine } from './caller-line.ts';
 import type { ForwardStatus } from './forward.ts';
 import { Forwards } from './forwards.ts';
+import { isSame, KnownRequests } from './knocks.ts';
 import type { DaemonParts } from './parts.ts';
 import { Tunnel, type TunnelStatus, unexpectedError } from './tunnel.ts';
 
@@ -49,12 +53,28 @@ export interface ServiceOptions {
 
 /** A peer that says nothing is not waited for. */
 const silenceTimeoutMs = 10_000;
+/** Who knocked and does not come is not waited for; a start of Node takes a tenth of a second. */
+const comesWithinMs = 10_000;
+/** How often a process that knocked is looked after: one that was killed must not keep a session for 3 s. */
+const lookMs = 250;
+
+/** A tunnel that was begun for a process that has not asked yet. */
+interface Expected {
+  request: OpenRequest;
+  tunnel: Tunnel;
+  line: CallerLine;
+  /** Nothing is left of it. */
+  over: Promise<void>;
+}
 
 export class Service {
   readonly #options: ServiceOptions;
   readonly #since: number;
   readonly #stop = new AbortController();
   readonly #tunnels = new Map<number, Tunnel>();
+  readonly #known: KnownRequests;
+  /** By process id. */
+  readonly #expected = new Map<number, Expected>();
   #conversations = 0;
   #lastId = 0;
   readonly #forwards: Forwards;
@@ -64,6 +84,7 @@ export class Service {
     this.#options = options;
     this.#forwards = new Forwards(options.parts, () => this.#checkIdle());
     this.#since = options.parts.clock.wallTime();
+    this.#known = new KnownRequests(options.parts.clock);
   }
 
   get busy(): boolean {
@@ -82,6 +103,7 @@ export class Service {
   /** No new tunnels; the old ones finish. */
   drain(): void {
     this.#draining = true;
+    for (const pid of this.#expected.keys()) this.#giveUp(pid);
     this.#forwards.drain();
   }
 
@@ -106,6 +128,23 @@ export class Service {
       this.#conversations -= 1;
       this.#checkIdle();
     }
+  }
+
+  /** A process is about to ask (knocks.ts): what it will ask for is begun, if that is known. */
+  knocked(pid: number): void {
+    if (this.draining || this.#expected.has(pid)) return;
+    const request = this.#known.recall(pid);
+    if (request === undefined) return;
+    const line = new CallerLine();
+    const tunnel = new Tunnel(++this.#lastId, request, this.#options.parts);
+    this.#options.parts.log('info', 'begun for a knock', { tunnel: tunnel.id, client: pid });
+    this.#conversations += 1;
+    const over = this.#run(tunnel, request, line).finally(() => {
+      this.#conversations -= 1;
+      this.#checkIdle();
+    });
+    this.#expected.set(pid, { request, tunnel, line, over });
+    this.#lookAfter(pid);
   }
 
   /** Ends all tunnels. */
@@ -189,12 +228,57 @@ export class Service {
   async #open(link: ControlLink, frame: Frame): Promise<void> {
     // It connected before we began to drain. Without an answer it looks for another daemon (helper/proxy.ts).
     if (this.draining) return;
-    const tunnel = new Tunnel(++this.#lastId, parseOpenRequest(frame.body), this.#options.parts);
+    const request = parseOpenRequest(frame.body);
+    const expected = this.#takeExpected(request);
+    if (expected !== undefined) {
+      expected.tunnel.setRequest(request);
+      expected.line.connect(link);
+      return await expected.over;
+    }
+    const tunnel = new Tunnel(++this.#lastId, request, this.#options.parts);
+    const over = this.#run(tunnel, request, new CallerLine(link));
+    this.#known.remember(request);
+    await over;
+  }
+
+  async #run(tunnel: Tunnel, request: OpenRequest, line: CallerLine): Promise<void> {
     this.#tunnels.set(tunnel.id, tunnel);
     try {
-      await tunnel.run(link, this.#stop.signal);
+      await tunnel.run(line, this.#stop.signal);
     } finally {
       this.#tunnels.delete(tunnel.id);
+      if (!tunnel.wasReady) this.#known.forget(request);
     }
+  }
+
+  /** What was begun for the process that asks now, if it is what it asks for. */
+  #takeExpected(request: OpenRequest): Expected | undefined {
+    const { pid } = request.caller;
+    const expected = this.#expected.get(pid);
+    if (expected === undefined) return undefined;
+    if (isSame(expected.request, request)) {
+      this.#expected.delete(pid);
+      return expected;
+    }
+    this.#giveUp(pid);
+    return undefined;
+  }
+
+  #lookAfter(pid: number): void {
+    const { clock } = this.#options.parts;
+    const expected = this.#expected.get(pid);
+    const start = processStart(pid);
+    const until = clock.now() + comesWithinMs;
+    const look = () => {
+      if (this.#expected.get(pid) !== expected) return;
+      if (clock.now() < until && isProcessAlive(pid, start)) clock.after(lookMs, look);
+      else this.#giveUp(pid);
+    };
+    clock.after(lookMs, look);
+  }
+
+  #giveUp(pid: number): void {
+    this.#expected.get(pid)?.line.giveUp();
+    this.#expected.delete(pid);
   }
 }

@@ -1,6 +1,15 @@
 // src/launcher.sh under every shell that is here: what it finds, what it clears, what it becomes.
 import { spawnSync } from 'node:child_process';
-import { chmodSync, copyFileSync, existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join, resolve } from 'node:path';
 import t, { type Test } from 'tap';
 
@@ -76,6 +85,33 @@ for (const [shell, options] of shells) {
       t.strictSame(seen.node, ['NODE_EXTRA_CA_CERTS']);
       t.equal(seen.home, '/home/u');
       t.notMatch(stderr, /NET|missing/);
+    });
+
+    t.test('before it becomes Node it knocks where a daemon listens, and nowhere else', async (t) => {
+      const home = t.testdir({ named: { knock: {} }, file: { '.ssh': { keyhole: { knock: 'no folder' } } } });
+      const knock = join(home, '.ssh/keyhole/knock');
+      const knocks = (folder: string) => (existsSync(folder) ? readdirSync(folder) : undefined);
+      const words = ['proxy', '--', 'i-0', '22'];
+      t.match(launch(words, { HOME: home }), { status: 0, stderr: '' });
+      t.equal(knocks(knock), undefined, 'nobody listens');
+      mkdirSync(knock, { recursive: true });
+      t.match(launch(['status'], { HOME: home }), { status: 0, stderr: '' });
+      t.same(knocks(knock), [], 'only for proxy');
+      const { pid, stderr } = launch(words, { HOME: home });
+      t.same({ knocks: knocks(knock), stderr }, { knocks: [String(pid)], stderr: '' });
+      const named = join(home, 'named');
+      const byName = [
+        launch(words, { HOME: home, KEYHOLE_RUNTIME_DIR: named }),
+        launch(['proxy', `--runtime-dir=${named}`, ...words.slice(1)], { HOME: home }),
+      ];
+      t.same(knocks(join(named, 'knock'))?.sort(), byName.map((each) => String(each.pid)).sort());
+      t.match(launch(words, { HOME: join(home, 'file') }), { status: 0, stderr: '' }, 'what goes wrong is not told');
+      t.match(launch(words), { status: 0, stderr: '' }, 'without HOME');
+      if (process.getuid?.() === 0) {
+        chownSync(knock, 65_534, 65_534);
+        launch(words, { HOME: home });
+        t.equal(knocks(knock)?.length, 1, 'not in the home of another (sudo -E)');
+      }
     });
 
     t.test('values that look like code stay values', async (t) => {

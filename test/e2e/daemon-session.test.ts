@@ -161,3 +161,31 @@ function unixSockets(): UnixSocket[] {
     return pid === undefined ? [] : [{ path: path!, inode: Number(inode), peer: Number(peer), pid: Number(pid) }];
   });
 }
+
+t.test('the tunnel of a connection like an earlier one is begun before its helper asks', async (t) => {
+  const bench = await openDaemonBench(t);
+  const begun = () => bench.log().match(/begun for a knock/g)?.length ?? 0;
+  t.match(await bench.works(), works);
+  t.equal(begun(), 0, 'nothing is known yet');
+  t.match(await bench.works(), works);
+  t.match(await bench.works(), works);
+  t.equal(begun(), 2);
+  t.match(await bench.works({}, ['-p', '23']), { status: 255 }, 'another port is another tunnel');
+  t.equal(begun(), 2);
+  t.equal(bench.region.sessions.length, 4, 'one session for each');
+  await bench.idle();
+
+  // Told apart by what their calls are signed with: nothing is begun with the credentials of another caller.
+  t.match(await bench.works({ env: { AWS_ACCESS_KEY_ID: 'AKIANOBODY0000000000' } }), {
+    status: 255,
+    stderr: /keyhole: /,
+  });
+  t.equal(begun(), 2);
+  const pushed = bench.region.pushes.length;
+  const many = await Promise.all(Array.from({ length: 8 }, () => bench.works()));
+  for (const each of many) t.match(each, works);
+  t.equal(begun(), 10, 'each of many at once');
+  t.ok(bench.region.pushes.length <= pushed + 1, 'with one push');
+  t.equal(bench.daemons().length, 1);
+  await bench.idle();
+});
