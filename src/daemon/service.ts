@@ -17,13 +17,12 @@ import {
 } from '../control/message.ts';
 import { KeyholeError, ProtocolError, reportOf } from '../errors.ts';
 import type { PushState } from '../keypush/key-push.ts';
-import { isProcessAlive, processStart } from '../process-life.ts';
 import { version } from '../version.ts';
 import { askCaller } from './ask-caller.ts';
 import { CallerLine } from './caller-line.ts';
+import { type Begun, EarlyTunnels } from './early-tunnels.ts';
 import type { ForwardStatus } from './forward.ts';
 import { Forwards } from './forwards.ts';
-import { isSame, KnownRequests } from './knocks.ts';
 import type { DaemonParts } from './parts.ts';
 import { Tunnel, type TunnelStatus, unexpectedError } from './tunnel.ts';
 
@@ -53,28 +52,12 @@ export interface ServiceOptions {
 
 /** A peer that says nothing is not waited for. */
 const silenceTimeoutMs = 10_000;
-/** Who knocked and does not come is not waited for; a start of Node takes a tenth of a second. */
-const comesWithinMs = 10_000;
-/** How often a process that knocked is looked after: one that was killed must not keep a session for 3 s. */
-const lookMs = 250;
-
-/** A tunnel that was begun for a process that has not asked yet. */
-interface Expected {
-  request: OpenRequest;
-  tunnel: Tunnel;
-  line: CallerLine;
-  /** Nothing is left of it. */
-  over: Promise<void>;
-}
-
 export class Service {
   readonly #options: ServiceOptions;
   readonly #since: number;
   readonly #stop = new AbortController();
   readonly #tunnels = new Map<number, Tunnel>();
-  readonly #known: KnownRequests;
-  /** By process id. */
-  readonly #expected = new Map<number, Expected>();
+  readonly #early: EarlyTunnels;
   #conversations = 0;
   #lastId = 0;
   readonly #forwards: Forwards;
@@ -84,11 +67,15 @@ export class Service {
     this.#options = options;
     this.#forwards = new Forwards(options.parts, () => this.#checkIdle());
     this.#since = options.parts.clock.wallTime();
-    this.#known = new KnownRequests(options.parts.clock);
+    this.#early = new EarlyTunnels(options.parts.clock, (request, line) => {
+      const begun = this.#begin(request, line);
+      options.parts.log('info', 'begun for a knock', { tunnel: begun.tunnel.id, client: request.caller.pid });
+      return begun;
+    });
   }
 
   get busy(): boolean {
-    return this.#conversations > 0 || this.#forwards.size > 0;
+    return this.#conversations > 0 || this.hasTunnels;
   }
 
   get draining(): boolean {
@@ -103,7 +90,7 @@ export class Service {
   /** No new tunnels; the old ones finish. */
   drain(): void {
     this.#draining = true;
-    for (const pid of this.#expected.keys()) this.#giveUp(pid);
+    this.#early.giveUp();
     this.#forwards.drain();
   }
 
@@ -132,19 +119,7 @@ export class Service {
 
   /** A process is about to ask (knocks.ts): what it will ask for is begun, if that is known. */
   knocked(pid: number): void {
-    if (this.draining || this.#expected.has(pid)) return;
-    const request = this.#known.recall(pid);
-    if (request === undefined) return;
-    const line = new CallerLine();
-    const tunnel = new Tunnel(++this.#lastId, request, this.#options.parts);
-    this.#options.parts.log('info', 'begun for a knock', { tunnel: tunnel.id, client: pid });
-    this.#conversations += 1;
-    const over = this.#run(tunnel, request, line).finally(() => {
-      this.#conversations -= 1;
-      this.#checkIdle();
-    });
-    this.#expected.set(pid, { request, tunnel, line, over });
-    this.#lookAfter(pid);
+    if (!this.draining) this.#early.begin(pid);
   }
 
   /** Ends all tunnels. */
@@ -229,56 +204,25 @@ export class Service {
     // It connected before we began to drain. Without an answer it looks for another daemon (helper/proxy.ts).
     if (this.draining) return;
     const request = parseOpenRequest(frame.body);
-    const expected = this.#takeExpected(request);
-    if (expected !== undefined) {
-      expected.tunnel.setRequest(request);
-      expected.line.connect(link);
-      return await expected.over;
+    const begun = this.#early.take(request);
+    if (begun !== undefined) {
+      begun.tunnel.setRequest(request);
+      begun.line.connect(link);
+      return await begun.over;
     }
-    const tunnel = new Tunnel(++this.#lastId, request, this.#options.parts);
-    const over = this.#run(tunnel, request, new CallerLine(link));
-    this.#known.remember(request);
+    const { over } = this.#begin(request, new CallerLine(link));
+    this.#early.remember(request);
     await over;
   }
 
-  async #run(tunnel: Tunnel, request: OpenRequest, line: CallerLine): Promise<void> {
+  #begin(request: OpenRequest, line: CallerLine): Begun {
+    const tunnel = new Tunnel(++this.#lastId, request, this.#options.parts);
     this.#tunnels.set(tunnel.id, tunnel);
-    try {
-      await tunnel.run(line, this.#stop.signal);
-    } finally {
+    const over = tunnel.run(line, this.#stop.signal).finally(() => {
       this.#tunnels.delete(tunnel.id);
-      if (!tunnel.wasReady) this.#known.forget(request);
-    }
-  }
-
-  /** What was begun for the process that asks now, if it is what it asks for. */
-  #takeExpected(request: OpenRequest): Expected | undefined {
-    const { pid } = request.caller;
-    const expected = this.#expected.get(pid);
-    if (expected === undefined) return undefined;
-    if (isSame(expected.request, request)) {
-      this.#expected.delete(pid);
-      return expected;
-    }
-    this.#giveUp(pid);
-    return undefined;
-  }
-
-  #lookAfter(pid: number): void {
-    const { clock } = this.#options.parts;
-    const expected = this.#expected.get(pid);
-    const start = processStart(pid);
-    const until = clock.now() + comesWithinMs;
-    const look = () => {
-      if (this.#expected.get(pid) !== expected) return;
-      if (clock.now() < until && isProcessAlive(pid, start)) clock.after(lookMs, look);
-      else this.#giveUp(pid);
-    };
-    clock.after(lookMs, look);
-  }
-
-  #giveUp(pid: number): void {
-    this.#expected.get(pid)?.line.giveUp();
-    this.#expected.delete(pid);
+      if (!tunnel.wasReady) this.#early.forget(request);
+      this.#checkIdle();
+    });
+    return { tunnel, line, over };
   }
 }
