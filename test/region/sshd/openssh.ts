@@ -162,6 +162,8 @@ function configuration(folder: string, request: SshdRequest, ports: number[], ho
     'PrintMotd no',
     'PrintLastLog no',
     'PermitUserRC no',
+    // An instance's login shell starts bare; that of whoever runs this may load more than the connection takes.
+    `SetEnv HOME=${folder}`,
     'Subsystem sftp internal-sftp',
     'MaxStartups 1000',
     'MaxSessions 100',
