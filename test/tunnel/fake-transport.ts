@@ -13,10 +13,12 @@ export class FakeTransport extends Duplex implements Transport {
   ending = true;
   sessionEnded = false;
   reads = 0;
+  /** Length of each write. */
+  readonly writes: number[] = [];
   #held: (() => void) | undefined;
 
-  constructor() {
-    super({ allowHalfOpen: false, readableHighWaterMark: 16, writableHighWaterMark: 16 });
+  constructor(writableHighWaterMark = 16) {
+    super({ allowHalfOpen: false, readableHighWaterMark: 16, writableHighWaterMark });
   }
 
   stats() {
@@ -43,6 +45,7 @@ export class FakeTransport extends Duplex implements Transport {
   }
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, done: () => void): void {
+    this.writes.push(chunk.length);
     const take = () => {
       this.received += chunk.toString();
       done();

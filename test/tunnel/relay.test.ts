@@ -34,9 +34,8 @@ class Stdout extends Writable {
   }
 }
 
-function start(t: Test) {
+function start(t: Test, transport = new FakeTransport()) {
   const clock = new ManualClock();
-  const transport = new FakeTransport();
   const stdin = new PassThrough();
   const stdout = new Stdout();
   const stop = new AbortController();
@@ -71,6 +70,21 @@ t.test('bytes pass both ways', async (t) => {
   t.equal(stdout.text, 'SSH-2.0-target\r\nmore');
   transport.hangUp();
   await ended;
+});
+
+t.test('what ssh wrote is taken in small pieces, or at once where the transport takes as much anyway', async (t) => {
+  const written = 'x'.repeat(20_000);
+  for (const [mark, writes] of [
+    [16, [8_192, 8_192, 3_616]],
+    [64_000, [20_000]],
+  ] as const) {
+    const { transport, stdin, ended } = start(t, new FakeTransport(mark));
+    stdin.write(written);
+    await turn();
+    t.strictSame(transport.writes, writes);
+    transport.hangUp();
+    await ended;
+  }
 });
 
 t.test("the target's close is a clean end, after its last byte has been written", async (t) => {
