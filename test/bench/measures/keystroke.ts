@@ -13,7 +13,9 @@ const bytesPerSecond = 500_000;
 /** Until all queues are full. */
 const fillMs = 4_000;
 const strikes = 24;
-const pauseMs = 150;
+/** Between two keystrokes, of all lengths: ssh writes in bursts, which an even beat would meet at the same point again and again. */
+const leastPauseMs = 50;
+const furtherPauseMs = 300;
 const timeoutMs = 30_000;
 const chunk = Buffer.alloc(16 * 1024);
 
@@ -94,9 +96,9 @@ async function typeDuringUpload(
     const waits = { same: [] as number[], other: [] as number[] };
     for (let at = 0; at < strikes && performance.now() - startedAt < timeoutMs; at++) {
       waits.same.push(await strike(same, timeoutMs));
-      await delay(pauseMs);
+      await delay(pauseMs(2 * at));
       waits.other.push(await strike(other, timeoutMs));
-      await delay(pauseMs);
+      await delay(pauseMs(2 * at + 1));
     }
     const rate = (statSync(file).size - sizeBefore) / 1e6 / ((performance.now() - startedAt) / 1000);
     return { ...waits, rate };
@@ -106,6 +108,11 @@ async function typeDuringUpload(
     same.child.kill();
     await Promise.all([other.close(200), master.close(200)]);
   }
+}
+
+/** Multiples of the golden ratio are spread evenly, however many there are. */
+function pauseMs(at: number): number {
+  return leastPauseMs + furtherPauseMs * ((at * 0.618034) % 1);
 }
 
 async function pour(sink: NodeJS.WritableStream, signal: AbortSignal): Promise<void> {
