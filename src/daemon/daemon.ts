@@ -1,13 +1,13 @@
 // The life of a daemon process: listens, stays while it is needed, and goes in order. There is one way to hand over:
 // stop accepting, let the tunnels finish. A newer version asks for it, a lost socket and an error that belongs to no
 // tunnel lead to it; only SIGTERM ends tunnels.
-import { Socket } from 'node:net';
 import { join } from 'node:path';
 import type { Timer } from '../clock.ts';
 import type { RetireRequest } from '../control/message.ts';
 import { listenForKnocks } from './knocks.ts';
-import { ControlListener, socketMarkBytes } from './listener.ts';
+import { ControlListener } from './listener.ts';
 import type { DaemonParts } from './parts.ts';
+import { PieceSocket } from './piece-socket.ts';
 import { type DaemonStatus, Service } from './service.ts';
 
 export interface DaemonOptions {
@@ -72,8 +72,7 @@ export class Daemon {
 
   /** Serves one connection that is already there, and resolves when it is over. There is no control socket. */
   async runPrivate(fd: number): Promise<void> {
-    const marks = { readableHighWaterMark: socketMarkBytes, writableHighWaterMark: socketMarkBytes };
-    await this.#service.accept(new Socket({ fd, readable: true, writable: true, allowHalfOpen: true, ...marks }));
+    await this.#service.accept(PieceSocket.open(fd, this.#options.parts.clock));
   }
 
   /** No new tunnels; ends when the old ones have. */

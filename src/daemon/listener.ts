@@ -7,6 +7,7 @@ import { dirname } from 'node:path';
 import { type FileId, fileId, listenPrivately, removeSocket } from '../agent/socket-file.ts';
 import type { Clock, Timer } from '../clock.ts';
 import { KeyholeError } from '../errors.ts';
+import { PieceSocket } from './piece-socket.ts';
 
 export interface ControlListenerOptions {
   path: string;
@@ -22,11 +23,6 @@ export interface ControlListenerOptions {
 
 /** How often the socket's place is looked at although nothing was told of its folder (a network file system tells nothing). */
 const checkMs = 30_000;
-/**
- * A socket is read on when less than this of it waits in the daemon. Bytes of ssh that wait here make its next keystroke wait,
- * and a read brings 64 KiB at a time (libuv).
- */
-export const socketMarkBytes = 4 * 1024;
 /** More than anybody's shells and editors need; what is beyond is closed at once, and tried again by the helper. */
 const maxConnections = 4_096;
 
@@ -39,7 +35,9 @@ export class ControlListener {
 
   private constructor(options: ControlListenerOptions) {
     this.#options = options;
-    this.#server = createServer({ allowHalfOpen: true, highWaterMark: socketMarkBytes }, options.onConnection);
+    this.#server = createServer({ allowHalfOpen: true, pauseOnConnect: true }, (socket) =>
+      options.onConnection(PieceSocket.replace(socket, options.clock)),
+    );
     this.#server.maxConnections = maxConnections;
     this.#server.on('error', () => {}); // accept failed (too many files): the next may do
   }
