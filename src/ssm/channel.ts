@@ -71,7 +71,7 @@ const maxPendingAcknowledges = 20_000;
  * How long an acknowledgement waits for others to share a write with. At once would be worse than wasteful: one that
  * reaches the agent before it has filed its own message makes it send that again and again (section 16, row 3).
  */
-const defaultAcknowledgeDelayMs = 3;
+const defaultAcknowledgeDelayMs = 4;
 /** So many don't wait. */
 const acknowledgeBatch = 32;
 /**

@@ -27,6 +27,14 @@ const readWithinMs = 800;
 const orphanPollMs = 500;
 /** Small beside what a slow line carries in the time that a keystroke may take. */
 const leastPieceBytes = 8 * 1024;
+/**
+ * The SSM agent sends a transfer as 700 messages of 1,024 bytes a second, and to wake ssh for each is a third of what they cost.
+ * So many of one size, that or more, are a transfer; then what comes in so many milliseconds leaves at once. That is also how long
+ * their acknowledgements wait (ssm/channel.ts), so that one timer does for both.
+ */
+const leastCutBytes = 1024;
+const transferPieces = 16;
+const gatherMs = 4;
 
 /**
  * Resolves at a clean end: the target closed and all its bytes are written, or our side went away and what it had
@@ -47,6 +55,13 @@ class Relay {
   #finished = false;
   #orphanPoll: Timer | undefined;
   readonly #timers: Timer[] = [];
+  /** Whether stdout is uncorked at the end of this turn, */
+  #flushing = false;
+  /** or a little later. */
+  #gathering: Timer | undefined;
+  /** Of pieces of the target's: so many were as long as the one before. */
+  #alike = 0;
+  #lastLength = 0;
 
   constructor(options: RelayOptions, done: (failure: unknown) => void) {
     this.#options = options;
@@ -82,13 +97,31 @@ class Relay {
     const { stdout, transport } = this.#options;
     if (this.#stdoutGone) return;
     collectSooner(chunk.length);
-    // What came in one turn leaves in one system call, in the same turn.
-    if (stdout.writableCorked === 0) {
-      stdout.cork();
-      process.nextTick(() => stdout.uncork());
+    // What came in one turn leaves in one system call.
+    if (stdout.writableCorked === 0) stdout.cork();
+    const isFull = !stdout.write(chunk);
+    if (isFull) transport.pause();
+    if (this.#isInTransfer(chunk) && !isFull) {
+      this.#gathering ??= this.#options.clock.after(gatherMs, this.#flush);
+    } else if (!this.#flushing) {
+      this.#flushing = true;
+      process.nextTick(this.#flush);
     }
-    if (!stdout.write(chunk)) transport.pause();
   };
+
+  readonly #flush = (): void => {
+    this.#flushing = false;
+    this.#gathering?.cancel();
+    this.#gathering = undefined;
+    this.#options.stdout.uncork();
+  };
+
+  /** A stream that is cut into pieces of one size has more behind each; whoever waits for an answer gets one that is shorter. */
+  #isInTransfer({ length }: Buffer): boolean {
+    this.#alike = length === this.#lastLength && length >= leastCutBytes ? this.#alike + 1 : 0;
+    this.#lastLength = length;
+    return this.#alike >= transferPieces;
+  }
 
   readonly #stdoutReady = (): void => {
     this.#options.transport.resume();
@@ -182,6 +215,7 @@ class Relay {
 
   readonly #transportClosed = (): void => {
     // stdout is asynchronous on pipes: an empty write calls back when everything before it has gone.
+    this.#flush();
     if (this.#stdoutGone) this.#finish();
     else this.#options.stdout.write('', () => this.#finish());
   };
@@ -189,7 +223,7 @@ class Relay {
   #finish(): void {
     if (this.#finished) return;
     this.#finished = true;
-    for (const timer of [this.#orphanPoll, ...this.#timers]) timer?.cancel();
+    for (const timer of [this.#orphanPoll, this.#gathering, ...this.#timers]) timer?.cancel();
     const { stdin, stdout, signal } = this.#options;
     signal.removeEventListener('abort', this.#told);
     this.#options.transport.off('finish', this.#ended);

@@ -27,19 +27,19 @@ function opened(): DataChannel {
   sent(client, 93);
   client.receive(acknowledge(0), 95);
   client.receive(handshakeComplete(1), 100);
-  sent(client, 103);
+  sent(client, 104);
   return client;
 }
 
-t.test('acknowledgements wait 3 ms for others and leave together', async (t) => {
+t.test('acknowledgements wait 4 ms for others and leave together', async (t) => {
   const client = opened();
   client.receive(output(2, 'a'), 200);
   t.strictSame(sent(client, 200), []);
-  t.equal(client.deadline(200), 203);
+  t.equal(client.deadline(200), 204);
   client.receive(output(3, 'b'), 202);
-  t.strictSame(sent(client, 202.9), []);
-  t.strictSame(sent(client, 203), ['ack 2', 'ack 3']);
-  t.equal(client.deadline(203), undefined);
+  t.strictSame(sent(client, 203.9), []);
+  t.strictSame(sent(client, 204), ['ack 2', 'ack 3']);
+  t.equal(client.deadline(204), undefined);
 });
 
 t.test('data takes waiting acknowledgements along', async (t) => {

@@ -8,14 +8,21 @@ import { FakeTransport } from './fake-transport.ts';
 /** Where ssh reads: it may stop, and it may go away. */
 class Stdout extends Writable {
   text = '';
+  /** Length of what came in one system call. */
+  readonly calls: number[] = [];
   reading = true;
   #held: (() => void) | undefined;
 
-  constructor() {
-    super({ highWaterMark: 16 });
+  constructor(highWaterMark = 16) {
+    super({ highWaterMark });
+  }
+
+  override _writev(chunks: { chunk: Buffer }[], done: () => void): void {
+    this._write(Buffer.concat(chunks.map(({ chunk }) => chunk)), 'binary' as BufferEncoding, done);
   }
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, done: () => void): void {
+    if (chunk.length > 0) this.calls.push(chunk.length);
     const take = () => {
       this.text += chunk.toString();
       done();
@@ -34,10 +41,9 @@ class Stdout extends Writable {
   }
 }
 
-function start(t: Test, transport = new FakeTransport()) {
+function start(t: Test, transport = new FakeTransport(), stdout = new Stdout()) {
   const clock = new ManualClock();
   const stdin = new PassThrough();
-  const stdout = new Stdout();
   const stop = new AbortController();
   const state = { orphan: false, end: 'running' as unknown };
   const ended = relay({
@@ -85,6 +91,52 @@ t.test('what ssh wrote is taken in small pieces, or at once where the transport 
     transport.hangUp();
     await ended;
   }
+});
+
+t.test('what comes in one turn leaves in one call; in a transfer, what comes in 4 ms does', async (t) => {
+  const stdout = new Stdout(64 * 1024);
+  const { clock, transport, ended } = start(t, new FakeTransport(), stdout);
+  const say = async (...lengths: number[]) => {
+    for (const length of lengths) transport.say('x'.repeat(length));
+    await turn();
+    return stdout.calls.splice(0);
+  };
+  t.strictSame(await say(5, 1024), [1029]);
+  for (let at = 0; at < 15; at++) t.strictSame(await say(1024), [1024], 'at once');
+
+  t.strictSame(await say(1024), [], 'now it is a transfer');
+  await clock.advance(3);
+  t.strictSame(await say(1024, 1024), []);
+  await clock.advance(1);
+  t.strictSame(stdout.calls.splice(0), [3072], 'together, 4 ms after the first');
+  t.equal(clock.pending, 0);
+
+  t.strictSame(await say(1024), []);
+  t.strictSame(await say(700), [1724], 'the end of a transfer waits for nothing');
+  t.equal(clock.pending, 0);
+  for (let at = 0; at < 40; at++) t.strictSame(await say(1023), [1023], 'nor does what may be an answer');
+
+  await say(...Array(17).fill(2048));
+  stdout.calls.splice(0);
+  t.strictSame(await say(2048), []);
+  transport.hangUp();
+  await ended;
+  t.strictSame(stdout.calls, [2048], 'nor the end of all');
+});
+
+t.test('a reader that is full is not left waiting for the rest of a transfer', async (t) => {
+  const stdout = new Stdout(4096);
+  const { transport, ended } = start(t, new FakeTransport(), stdout);
+  for (let at = 0; at < 18; at++) {
+    transport.say('x'.repeat(1024));
+    await turn();
+  }
+  stdout.calls.splice(0);
+  for (let at = 0; at < 4; at++) transport.say('x'.repeat(1024));
+  await turn();
+  t.strictSame(stdout.calls, [4096], 'without any time passing');
+  transport.hangUp();
+  await ended;
 });
 
 t.test("the target's close is a clean end, after its last byte has been written", async (t) => {
