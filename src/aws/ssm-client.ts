@@ -32,6 +32,11 @@ export interface CallQueues {
  * Below the 3 s within which keyhole has to be gone after a signal.
  */
 const startSessionGraceMs = 2_000;
+/**
+ * For the same reason its answer is waited for as long as the caller waits: asked again, AWS would make another session, and
+ * nobody would know of the first.
+ */
+const startSessionAnswerMs = 600_000;
 /** To resume a session was allowed when it was started: other credentials may be what is wrong. */
 const curedByCredentials = /^(?:credentials-(?:expired|invalid)|access-denied.*)$/;
 
@@ -49,10 +54,9 @@ export function ssmClient({ client, region, call, queues, forgetConnections }: S
         ...(reason !== undefined && { Reason: reason }),
       });
       const context = { operation: 'StartSession', target, document: documentName };
-      const answer = await call(context, (abortSignal) => client.send(command, { abortSignal }), signal, {
-        graceMs: startSessionGraceMs,
-        queue: queues?.start,
-      });
+      const send = (abortSignal: AbortSignal) =>
+        client.send(command, { abortSignal, requestTimeout: startSessionAnswerMs });
+      const answer = await call(context, send, signal, { graceMs: startSessionGraceMs, queue: queues?.start });
       return sessionHandle(answer, context.operation);
     },
 
