@@ -8,10 +8,9 @@ import { join } from 'node:path';
 import { wholeSurroundingsKey } from '../aws/caller.ts';
 import type { Clock } from '../clock.ts';
 import type { OpenRequest } from '../control/message.ts';
+import { knockFolder } from '../paths.ts';
 import { assertPrivateFolder } from '../private-folder.ts';
 
-/** Below the folder of the sockets; src/launcher.sh has it too. */
-export const knockFolder = 'knock';
 /** What was asked so long ago is forgotten, with the secrets that its environment may hold. */
 const forgetAfterMs = 3_600_000;
 const maxRequests = 64;
