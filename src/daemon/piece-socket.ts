@@ -6,6 +6,8 @@ import type { Clock } from '../clock.ts';
 
 /** A socket is read on when less than this of it waits. */
 const markBytes = 4 * 1024;
+/** What waits for ssh to read it holds up nobody: as much as keeps a fast download going while ssh decrypts. */
+const writeMarkBytes = 256 * 1024;
 /** A read brings no more than goes on in so many milliseconds, by what was read in so many before, */
 const pieceMs = 8;
 const roundMs = 32;
@@ -21,7 +23,7 @@ export class PieceSocket extends Socket {
       allowHalfOpen: true,
       readable: true,
       writable: true,
-      ...{ readableHighWaterMark: markBytes, writableHighWaterMark: markBytes },
+      ...{ readableHighWaterMark: markBytes, writableHighWaterMark: writeMarkBytes },
       onread: {
         buffer: () => buffers.next(),
         callback: (bytes) => this.push(buffers.take(bytes)),
