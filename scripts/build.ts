@@ -16,6 +16,7 @@ import {
 } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { type BuildOptions, build, type OnResolveResult, type Plugin } from 'esbuild';
+import { warmHelper } from './warm-helper.ts';
 
 const top = resolve(import.meta.dirname, '..');
 const dist = join(top, 'dist');
@@ -90,6 +91,7 @@ await build({
   plugins: [apart('main')],
 });
 writeFileSync(join(fresh, 'package.json'), '{"type":"commonjs"}\n');
+writeFileSync(join(fresh, 'warm.pl'), warmHelper());
 makeCode();
 // Swapped in whole: somebody may be starting dist/keyhole right now.
 if (existsSync(lib)) renameSync(lib, stale);
@@ -152,7 +154,7 @@ function pruneSchemas(): Plugin {
 
 /** By a Node with the flags of the launcher, since V8 takes code with the same flags only. */
 function makeCode(): void {
-  const flags = /^exec "\$node" (.*) "\$dir/m.exec(readFileSync(join(top, 'src/launcher.sh'), 'utf8'))?.[1] ?? '';
+  const flags = /^set -- "\$node" (.*) "\$dir/m.exec(readFileSync(join(top, 'src/launcher.sh'), 'utf8'))?.[1] ?? '';
   const args = [...flags.split(' ').filter(Boolean), join(top, 'scripts/code.ts'), fresh, id, ...often];
   const { status } = spawnSync(process.execPath, args, { stdio: 'inherit' });
   if (status !== 0) throw new Error('the code of the parts could not be made');

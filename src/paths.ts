@@ -2,9 +2,6 @@
 // XDG Base Directory Specification 0.8; `~/.ssh/keyhole` is a contract (design.md section 6).
 import { isAbsolute, join } from 'node:path';
 
-/** Below the folder of the sockets: who knocks before it asks (daemon/knocks.ts). src/launcher.sh has it too. */
-export const knockFolder = 'knock';
-
 /** Each is undefined where the user has no home and no variable says otherwise. */
 export interface Paths {
   /** The settings, TOML. */

@@ -18,6 +18,8 @@ export interface ProxyArguments {
   daemon: boolean;
   /** What KEYHOLE_RUNTIME_DIR would say, for where ssh is started without it. */
   runtimeDir: string | undefined;
+  /** Of a control socket on which the tunnel was asked for already: helper/warm.pl goes on as this process. */
+  controlFd: number | undefined;
 }
 
 /** @throws UsageError */
@@ -25,6 +27,7 @@ export function parseProxyArguments(args: string[]): ProxyArguments {
   const flags: Record<string, string> = {};
   let daemon = true;
   let runtimeDir: string | undefined;
+  let controlFd: number | undefined;
   const settingNames = new Set(Object.keys(settingTable).map(flagName));
   let i = 0;
   for (; i < args.length && args[i]!.startsWith('-'); i++) {
@@ -40,6 +43,10 @@ export function parseProxyArguments(args: string[]): ProxyArguments {
     const [, name, value] = /^--([a-z-]+)(?:=(.*))?$/s.exec(arg) ?? [];
     if (name === 'runtime-dir') {
       runtimeDir = absoluteFolder(value ?? args[++i]);
+      continue;
+    }
+    if (name === 'control-fd' && /^\d{1,4}$/.test(value ?? '')) {
+      controlFd = Number(value);
       continue;
     }
     if (name === undefined || !settingNames.has(name)) throw unknownOption(arg, settingNames);
@@ -67,6 +74,7 @@ export function parseProxyArguments(args: string[]): ProxyArguments {
     flags,
     daemon,
     runtimeDir,
+    controlFd,
   };
 }
 

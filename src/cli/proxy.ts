@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs';
 import { systemClock } from '../clock.ts';
 import { KeyholeError } from '../errors.ts';
 import { recordFailure } from '../failure-record.ts';
-import { connectDaemon, connectPrivateDaemon } from '../helper/connect.ts';
+import { adoptLink, connectDaemon, connectPrivateDaemon } from '../helper/connect.ts';
 import { findReceiver, type Receiver } from '../helper/hand-over.ts';
 import { type ProxyOptions, proxyByDaemon } from '../helper/proxy.ts';
 import { personTimeoutMs } from '../own-process.ts';
@@ -72,9 +72,9 @@ async function proxyByCommonDaemon(
   const { env } = context;
   try {
     const sshDir = usableSshDir(env);
-    await askDaemon(parsed, context, receiver, (signal, onStart) =>
-      connectDaemon({ sshDir, env, clock: systemClock, signal, onStart }),
-    );
+    const asked = parsed.controlFd === undefined ? undefined : adoptLink(parsed.controlFd);
+    const connect: Connect = (signal, onStart) => connectDaemon({ sshDir, env, clock: systemClock, signal, onStart });
+    await askDaemon(parsed, context, receiver, connect, asked);
     return true;
   } catch (error) {
     if (!(error instanceof KeyholeError) || !fallbackCodes.has(error.code)) throw error;
@@ -104,6 +104,9 @@ async function findWanted(parsed: ProxyArguments, env: NodeJS.ProcessEnv): Promi
   return wantedSettings(parsed, env);
 }
 
+/** `onStart`: a daemon has just been started. */
+type Connect = (signal: AbortSignal, onStart: () => void) => ReturnType<ProxyOptions['connect']>;
+
 interface EarlyAnswer {
   wanted: WantedSettings;
   answer: Promise<Record<string, unknown>>;
@@ -115,7 +118,8 @@ async function askDaemon(
   parsed: ProxyArguments,
   { env, signal, terminal }: VerbContext,
   receiver: Receiver,
-  connect: (signal: AbortSignal, onStart: () => void) => ReturnType<ProxyOptions['connect']>,
+  connect: Connect,
+  asked?: ProxyOptions['asked'],
 ): Promise<void> {
   const { operands, flags, host } = parsed;
   const surroundings = callerSurroundings(env);
@@ -134,6 +138,7 @@ async function askDaemon(
     return { wanted, answer, asksPerson: asked.promise };
   };
   await proxyByDaemon({
+    asked,
     connect: (stop) =>
       connect(stop, () => {
         early ??= lookUp(stop);

@@ -1,7 +1,7 @@
 // `keyhole setup --remove`: takes back what `setup` did and what keyhole has left behind since, and nothing else.
 import { lstatSync, readdirSync, rmdirSync, rmSync, unlinkSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { knockFolder, type SshFiles } from '../paths.ts';
+import type { SshFiles } from '../paths.ts';
 import { changeOf, makeChange, showChange } from '../setup/change.ts';
 import { removeInclude } from '../setup/include-line.ts';
 import { readMemory, removeEmpty } from '../setup/memory.ts';
@@ -61,7 +61,6 @@ function removeOwn(folder: string, env: NodeJS.ProcessEnv): void {
     return;
   }
   for (const name of ownNames) rmSync(join(folder, name), { force: true });
-  rmSync(join(folder, knockFolder), { recursive: true, force: true }); // of a daemon that was killed
   for (const place of [join(folder, 'agent'), folder]) {
     if (!isThere(place)) continue;
     for (const entry of readdirSync(place, { withFileTypes: true })) {

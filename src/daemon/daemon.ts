@@ -4,7 +4,6 @@
 import { join } from 'node:path';
 import type { Timer } from '../clock.ts';
 import type { RetireRequest } from '../control/message.ts';
-import { listenForKnocks } from './knocks.ts';
 import { ControlListener } from './listener.ts';
 import type { DaemonParts } from './parts.ts';
 import { PieceSocket } from './piece-socket.ts';
@@ -28,7 +27,6 @@ export class Daemon {
   readonly #service: Service;
   readonly #ended = Promise.withResolvers<void>();
   #listener: ControlListener | undefined;
-  #knocks: { close(): void } | undefined;
   #idle: Timer | undefined;
   #stopTimer: Timer | undefined;
 
@@ -59,7 +57,6 @@ export class Daemon {
       onReplaced: () => this.drain('another daemon took over'),
       onChecked: () => void parts.agents?.keepOpen(),
     });
-    this.#knocks = listenForKnocks(sshDir, (pid) => this.#service.knocked(pid));
     parts.log('info', 'daemon listens', { pid: process.pid });
     void this.#service.reopenForwards();
     // Whoever started it is on the way, and will need that.
@@ -81,7 +78,6 @@ export class Daemon {
     this.#options.parts.log('info', 'daemon drains', { reason });
     this.#service.drain();
     this.#listener?.close({ staying });
-    this.#knocks?.close();
     this.#onIdle();
   }
 

@@ -6,7 +6,6 @@ import { ControlLink, expectFrame } from '../control/link.ts';
 import {
   type ForwardingReply,
   type Hello,
-  type OpenRequest,
   parseForwardRequest,
   parseHello,
   parseNames,
@@ -19,8 +18,6 @@ import { KeyholeError, ProtocolError, reportOf } from '../errors.ts';
 import type { PushState } from '../keypush/key-push.ts';
 import { version } from '../version.ts';
 import { askCaller } from './ask-caller.ts';
-import { CallerLine } from './caller-line.ts';
-import { type Begun, EarlyTunnels } from './early-tunnels.ts';
 import type { ForwardStatus } from './forward.ts';
 import { Forwards } from './forwards.ts';
 import type { DaemonParts } from './parts.ts';
@@ -52,12 +49,12 @@ export interface ServiceOptions {
 
 /** A peer that says nothing is not waited for. */
 const silenceTimeoutMs = 10_000;
+
 export class Service {
   readonly #options: ServiceOptions;
   readonly #since: number;
   readonly #stop = new AbortController();
   readonly #tunnels = new Map<number, Tunnel>();
-  readonly #early: EarlyTunnels;
   #conversations = 0;
   #lastId = 0;
   readonly #forwards: Forwards;
@@ -67,15 +64,10 @@ export class Service {
     this.#options = options;
     this.#forwards = new Forwards(options.parts, () => this.#checkIdle());
     this.#since = options.parts.clock.wallTime();
-    this.#early = new EarlyTunnels(options.parts.clock, (request, line) => {
-      const begun = this.#begin(request, line);
-      options.parts.log('info', 'begun for a knock', { tunnel: begun.tunnel.id, client: request.caller.pid });
-      return begun;
-    });
   }
 
   get busy(): boolean {
-    return this.#conversations > 0 || this.hasTunnels;
+    return this.#conversations > 0 || this.#forwards.size > 0;
   }
 
   get draining(): boolean {
@@ -90,7 +82,6 @@ export class Service {
   /** No new tunnels; the old ones finish. */
   drain(): void {
     this.#draining = true;
-    this.#early.giveUp();
     this.#forwards.drain();
   }
 
@@ -115,11 +106,6 @@ export class Service {
       this.#conversations -= 1;
       this.#checkIdle();
     }
-  }
-
-  /** A process is about to ask (knocks.ts): what it will ask for is begun, if that is known. */
-  knocked(pid: number): void {
-    if (!this.draining) this.#early.begin(pid);
   }
 
   /** Ends all tunnels. */
@@ -203,26 +189,12 @@ export class Service {
   async #open(link: ControlLink, frame: Frame): Promise<void> {
     // It connected before we began to drain. Without an answer it looks for another daemon (helper/proxy.ts).
     if (this.draining) return;
-    const request = parseOpenRequest(frame.body);
-    const begun = this.#early.take(request);
-    if (begun !== undefined) {
-      begun.tunnel.setRequest(request);
-      begun.line.connect(link);
-      return await begun.over;
-    }
-    const { over } = this.#begin(request, new CallerLine(link));
-    this.#early.remember(request);
-    await over;
-  }
-
-  #begin(request: OpenRequest, line: CallerLine): Begun {
-    const tunnel = new Tunnel(++this.#lastId, request, this.#options.parts);
+    const tunnel = new Tunnel(++this.#lastId, parseOpenRequest(frame.body), this.#options.parts);
     this.#tunnels.set(tunnel.id, tunnel);
-    const over = tunnel.run(line, this.#stop.signal).finally(() => {
+    try {
+      await tunnel.run(link, this.#stop.signal);
+    } finally {
       this.#tunnels.delete(tunnel.id);
-      if (!tunnel.wasReady) this.#early.forget(request);
-      this.#checkIdle();
-    });
-    return { tunnel, line, over };
+    }
   }
 }

@@ -21,7 +21,6 @@ import { relay } from '../tunnel/relay.ts';
 import type { Transport, TransportStats } from '../tunnel/transport.ts';
 import { within } from '../within.ts';
 import { askCaller } from './ask-caller.ts';
-import type { CallerLine } from './caller-line.ts';
 import type { DaemonParts } from './parts.ts';
 import { PeerSocket } from './peer-socket.ts';
 import { notesFor } from './session-notes.ts';
@@ -55,12 +54,11 @@ const handoverTimeoutMs = 30_000;
 
 export class Tunnel {
   readonly id: number;
-  #request: OpenRequest;
+  readonly #request: OpenRequest;
   readonly #parts: DaemonParts;
   readonly #log: Log;
   readonly #since: number;
   #state: TunnelState = 'opening';
-  #wasReady = false;
   #transport: Transport | undefined;
   #chosenBecause: string | undefined;
   /** What was not done because the target was not there, until that is known of the tunnel itself. */
@@ -96,49 +94,39 @@ export class Tunnel {
     };
   }
 
-  /** Whether the caller was told that it is there. */
-  get wasReady(): boolean {
-    return this.#wasReady;
-  }
-
-  /** Its caller is there, and asks for the same: how it wants to take the tunnel over is known only now. */
-  setRequest(request: OpenRequest): void {
-    this.#request = request;
-  }
-
   /** Resolves when nothing is left of it. Never rejects: a failure is told to the caller or recorded. */
-  async run(line: CallerLine, stop: AbortSignal): Promise<void> {
+  async run(link: ControlLink, stop: AbortSignal): Promise<void> {
     const { host, port } = this.#request;
     this.#log('info', 'tunnel wanted', { host, port, user: this.#request.user, client: this.#request.caller.pid });
     try {
-      const transport = await this.#open(line, stop);
-      const socket = await this.#handOver(line, transport, stop);
+      const transport = await this.#open(link, stop);
+      const socket = await this.#handOver(link, transport, stop);
       await this.#relay(socket, transport, stop);
       const { interrupted: _, ...stats } = transport.stats();
       this.#log('info', 'tunnel closed', stats);
     } catch (error) {
-      this.#fail(line, error);
+      this.#fail(link, error);
     } finally {
       this.#state = 'closing';
-      line.end();
+      link.socket.destroySoon();
       await closeTransport(this.#transport);
     }
   }
 
   /** All steps until the target has spoken. What was started by one that fails is ended. */
-  async #open(line: CallerLine, stop: AbortSignal): Promise<Transport> {
+  async #open(link: ControlLink, stop: AbortSignal): Promise<Transport> {
     const call = this.#readRequest();
     const { settings, host } = call;
-    line.send(FrameType.progress, { text: `opening ${host.name}`, deadlineMs: settings.deadlineMs });
+    link.send(FrameType.progress, { text: `opening ${host.name}`, deadlineMs: settings.deadlineMs });
     const { clock, names } = this.#parts;
     const deadline = new Deadline(clock, host.name, settings.deadlineMs);
-    const signal = AbortSignal.any([line.gone, stop, deadline.signal]);
+    const signal = AbortSignal.any([link.closed, stop, deadline.signal]);
     try {
       const setDeadline = (ms: number, text: string, shown: boolean) => {
-        line.send(FrameType.progress, { text, deadlineMs: deadline.restart(ms), shown } satisfies Progress);
+        link.send(FrameType.progress, { text, deadlineMs: deadline.restart(ms), shown } satisfies Progress);
       };
       let isPersonAsked = false;
-      const resolving = this.#resolveAws(line, host, () => {
+      const resolving = this.#resolveAws(link, host, () => {
         isPersonAsked = true;
         setDeadline(personTimeoutMs + settings.deadlineMs, 'a person is asked', false);
       });
@@ -201,9 +189,9 @@ export class Tunnel {
     return readCall(this.#request, { flags, env: caller.env, file: findPaths(caller.env).configFile });
   }
 
-  #resolveAws(line: CallerLine, host: Host, onAsksPerson: () => void): Promise<AwsContext> {
+  #resolveAws(link: ControlLink, host: Host, onAsksPerson: () => void): Promise<AwsContext> {
     const wanted = { profile: host.profile, region: host.region };
-    const ask = async (tell: () => void) => await askCaller(await line.link(), wanted, tell);
+    const ask = (tell: () => void) => askCaller(link, wanted, tell);
     return this.#parts.aws.open(this.#request.caller, wanted, ask, onAsksPerson);
   }
 
@@ -260,8 +248,7 @@ export class Tunnel {
   }
 
   /** From `ready` on no frame is sent: what is written to the socket, ssh reads. */
-  async #handOver(line: CallerLine, transport: Transport, stop: AbortSignal): Promise<Socket> {
-    const link = await within(AbortSignal.any([line.gone, stop]), line.link());
+  async #handOver(link: ControlLink, transport: Transport, stop: AbortSignal): Promise<Socket> {
     if (transport.errored) throw transport.errored;
     const lost = new AbortController();
     const onLost = (error: unknown) => lost.abort(error);
@@ -270,7 +257,6 @@ export class Tunnel {
     try {
       link.send(FrameType.ready);
       this.#state = 'ready';
-      this.#wasReady = true;
       // fd: nothing is sent before ssh's own first bytes, since the helper may still be reading (design.md 1, 1a).
       const taken =
         this.#request.handover === 'fd'
@@ -297,12 +283,12 @@ export class Tunnel {
     });
   }
 
-  #fail(line: CallerLine, error: unknown): void {
+  #fail(link: ControlLink, error: unknown): void {
     const failure = asKeyholeError(error);
     this.#log('error', 'tunnel failed', { code: failure.code, why: failure.message });
     // A caller that went away knows; one whose daemon is stopped looks for another.
     if (failure.code === 'control-closed' || failure.code === 'interrupted') return;
-    if (this.#state === 'opening') line.send(FrameType.error, reportOf(failure));
+    if (this.#state === 'opening') link.send(FrameType.error, reportOf(failure));
     // The helper shows and records what happens before; later there is nobody to show it to.
     else this.#parts.recordFailure(this.#request, failure);
   }

@@ -1,12 +1,12 @@
 // Gets a control socket to a daemon of at least our version, starting one if there is none.
 import { lstatSync } from 'node:fs';
-import { connect as connectSocket, type Socket } from 'node:net';
+import { connect as connectSocket, Socket } from 'node:net';
 import { join } from 'node:path';
 import { type Clock, sleep } from '../clock.ts';
 import { FrameType } from '../control/frame.ts';
 import { ControlLink, expectFrame } from '../control/link.ts';
 import { type Hello, parseHello, protocolVersion } from '../control/message.ts';
-import { KeyholeError } from '../errors.ts';
+import { KeyholeError, UsageError } from '../errors.ts';
 import { assertPrivateFolder, assertSocketPath, ensurePrivateFolder } from '../private-folder.ts';
 import { version } from '../version.ts';
 import { type DaemonProcess, spawnDaemon, spawnPrivateDaemon } from './spawn-daemon.ts';
@@ -79,6 +79,15 @@ export async function connectDaemon(options: ConnectOptions): Promise<ControlLin
 function assertAgentFolder(sshDir: string): void {
   const folder = join(sshDir, 'agent');
   if (lstatSync(folder, { throwIfNoEntry: false }) !== undefined) assertPrivateFolder(folder);
+}
+
+/** A conversation that warm.pl began, as this process. @throws UsageError `bad-usage` for a descriptor that is no socket */
+export function adoptLink(fd: number): ControlLink {
+  try {
+    return new ControlLink(new Socket({ fd, allowHalfOpen: true, readable: true, writable: true }));
+  } catch (cause) {
+    throw new UsageError('bad-usage', `--control-fd=${fd} names no socket`, { cause });
+  }
 }
 
 /** A daemon of our own, for one connection: its end of a socket pair. @throws KeyholeError `daemon-start`; the signal's reason */

@@ -10,6 +10,8 @@ import { KeyholeError, reportOf, TransportError } from '../errors.ts';
 import type { Receiver } from './hand-over.ts';
 
 export interface ProxyOptions {
+  /** A control socket on which the tunnel was asked for already. */
+  asked?: ControlLink | undefined;
   /** Gets the control socket. */
   connect(signal: AbortSignal): Promise<ControlLink>;
   receiver: Receiver;
@@ -55,12 +57,14 @@ export async function proxyByDaemon(options: ProxyOptions): Promise<void> {
 /** The link, `ready` having been read from it. @throws KeyholeError */
 async function openTunnel(options: ProxyOptions, deadline: Deadline, signal: AbortSignal): Promise<ControlLink> {
   for (let daemons = 1; ; daemons++) {
-    const link = await options.connect(signal);
+    const asked = daemons === 1 ? options.asked : undefined;
+    const link = asked ?? (await options.connect(signal));
     const abort = () => link.socket.destroy();
     signal.addEventListener('abort', abort, { once: true });
     if (signal.aborted) abort();
     try {
-      await askForTunnel(link, options, deadline, signal);
+      if (asked === undefined) await askForTunnel(link, options);
+      await awaitTunnel(link, options, deadline, signal);
       return link;
     } catch (error) {
       abort();
@@ -74,19 +78,21 @@ async function openTunnel(options: ProxyOptions, deadline: Deadline, signal: Abo
   }
 }
 
-async function askForTunnel(
-  link: ControlLink,
-  { request, receiver, resolveAws, personTimeoutMs, onProgress }: ProxyOptions,
-  deadline: Deadline,
-  signal: AbortSignal,
-): Promise<void> {
-  const { handover } = receiver;
+async function askForTunnel(link: ControlLink, { request, receiver: { handover } }: ProxyOptions): Promise<void> {
   const socketInode = inodeOf(link.socket);
   link.send(FrameType.open, {
     ...(await request()),
     handover,
     ...(socketInode !== undefined && { socketInode }),
   } satisfies OpenRequest);
+}
+
+async function awaitTunnel(
+  link: ControlLink,
+  { resolveAws, personTimeoutMs, onProgress }: ProxyOptions,
+  deadline: Deadline,
+  signal: AbortSignal,
+): Promise<void> {
   for (;;) {
     const frame = await link.receive();
     switch (frame.type) {

@@ -1,17 +1,11 @@
 // src/launcher.sh under every shell that is here: what it finds, what it clears, what it becomes.
 import { spawnSync } from 'node:child_process';
-import {
-  chmodSync,
-  chownSync,
-  copyFileSync,
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs';
+import { once } from 'node:events';
+import { chmodSync, copyFileSync, existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { join, resolve } from 'node:path';
 import t, { type Test } from 'tap';
+import { shortFolder } from '../unix-sockets.ts';
 
 const launcher = resolve(import.meta.dirname, '../../src/launcher.sh');
 const shells: [string, string[]][] = [
@@ -53,6 +47,8 @@ function run(command: string, args: string[], env: NodeJS.ProcessEnv = {}, cwd =
   };
 }
 
+const hasPerl = process.platform === 'linux' && existsSync('/usr/bin/perl');
+
 function has(shell: string, options: string[]): boolean {
   return spawnSync(shell, [...options, '-c', ':']).status === 0;
 }
@@ -87,32 +83,41 @@ for (const [shell, options] of shells) {
       t.notMatch(stderr, /NET|missing/);
     });
 
-    t.test('before it becomes Node it knocks where a daemon listens, and nowhere else', async (t) => {
-      const home = t.testdir({ named: { knock: {} }, file: { '.ssh': { keyhole: { knock: 'no folder' } } } });
-      const knock = join(home, '.ssh/keyhole/knock');
-      const knocks = (folder: string) => (existsSync(folder) ? readdirSync(folder) : undefined);
-      const words = ['proxy', '--', 'i-0', '22'];
-      t.match(launch(words, { HOME: home }), { status: 0, stderr: '' });
-      t.equal(knocks(knock), undefined, 'nobody listens');
-      mkdirSync(knock, { recursive: true });
-      t.match(launch(['status'], { HOME: home }), { status: 0, stderr: '' });
-      t.same(knocks(knock), [], 'only for proxy');
-      const { pid, stderr } = launch(words, { HOME: home });
-      t.same({ knocks: knocks(knock), stderr }, { knocks: [String(pid)], stderr: '' });
-      const named = join(home, 'named');
-      const byName = [
-        launch(words, { HOME: home, KEYHOLE_RUNTIME_DIR: named }),
-        launch(['proxy', `--runtime-dir=${named}`, ...words.slice(1)], { HOME: home }),
-      ];
-      t.same(knocks(join(named, 'knock'))?.sort(), byName.map((each) => String(each.pid)).sort());
-      t.match(launch(words, { HOME: join(home, 'file') }), { status: 0, stderr: '' }, 'what goes wrong is not told');
-      t.match(launch(words), { status: 0, stderr: '' }, 'without HOME');
-      if (process.getuid?.() === 0) {
-        chownSync(knock, 65_534, 65_534);
-        launch(words, { HOME: home });
-        t.equal(knocks(knock)?.length, 1, 'not in the home of another (sudo -E)');
-      }
-    });
+    t.test(
+      'where a daemon listens and ssh wants a descriptor, it becomes perl',
+      { skip: !hasPerl && 'no perl' },
+      async (t) => {
+        const home = shortFolder(t);
+        const sockets = join(home, '.ssh/keyhole');
+        const words = ['proxy', '--', 'i-0', '22'];
+        const wanted = { HOME: home, KEYHOLE_FDPASS: '1' };
+        writeFileSync(
+          join(folder, 'lib/warm.pl'),
+          'print "WARM ", join("|", $$, $ENV{NODE_CHANNEL_FD} // "", @ARGV); open my $f, ">&=3"; print $f "told"; warn "not told";',
+        );
+        const node = process.execPath;
+        const warm = (words: string[]) =>
+          ['', node, '--max-semi-space-size=1', join(folder, 'lib/main.js'), ...words].join('|');
+        t.ok(launch(words, wanted).seen, 'nobody listens');
+        mkdirSync(sockets, { recursive: true });
+        const server = createServer().listen(join(sockets, 'control.sock'));
+        await once(server, 'listening');
+        t.teardown(() => server.close());
+        const became = launch(words, wanted);
+        t.match(became, { status: 0, stdout: `WARM ${became.pid}|${warm(words)}`, stderr: /^told$/ });
+        const elsewhere = { HOME: '/nowhere', KEYHOLE_FDPASS: '1' };
+        t.match(launch(words, { ...elsewhere, KEYHOLE_RUNTIME_DIR: sockets }).stdout, /^WARM/);
+        const named = ['proxy', `--runtime-dir=${sockets}`, ...words.slice(1)];
+        const byWord = launch(named, elsewhere);
+        t.equal(byWord.stdout, `WARM ${byWord.pid}|${warm(named)}`);
+        t.ok(launch(words, elsewhere).seen, 'not there');
+        t.ok(launch(words, { ...wanted, KEYHOLE_FDPASS: '0' }).seen, 'no descriptor is wanted');
+        t.ok(launch(['status'], wanted).seen, 'only for proxy');
+        for (const variable of ['PERL5OPT', 'PERLIO', 'PERL_UNICODE']) {
+          t.ok(launch(words, { ...wanted, [variable]: 'x' }).seen, `${variable} is set`);
+        }
+      },
+    );
 
     t.test('values that look like code stay values', async (t) => {
       const hostile = `x'\nexport NODE_$(touch ${folder}/ran)='\nexport NODE_a;touch ${folder}/ran=\`touch ${folder}/ran\` * `;

@@ -1,6 +1,6 @@
 // What is there while an ssh session is open, and while it opens: processes, sockets, files, secrets (issue 3).
 import { spawnSync } from 'node:child_process';
-import { type Dirent, readdirSync, readFileSync } from 'node:fs';
+import { type Dirent, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { commandLine, type DaemonBench, environment, openDaemonBench, useProfiles, works } from './daemon-bench.ts';
@@ -162,30 +162,43 @@ function unixSockets(): UnixSocket[] {
   });
 }
 
-t.test('the tunnel of a connection like an earlier one is begun before its helper asks', async (t) => {
-  const bench = await openDaemonBench(t);
-  const begun = () => bench.log().match(/begun for a knock/g)?.length ?? 0;
-  t.match(await bench.works(), works);
-  t.equal(begun(), 0, 'nothing is known yet');
-  t.match(await bench.works(), works);
-  t.match(await bench.works(), works);
-  t.equal(begun(), 2);
-  t.match(await bench.works({}, ['-p', '23']), { status: 255 }, 'another port is another tunnel');
-  t.equal(begun(), 2);
-  t.equal(bench.region.sessions.length, 4, 'one session for each');
-  await bench.idle();
+t.test(
+  'where a daemon listens, a connection needs no Node, and what is unusual is asked once',
+  { skip: noPerl() },
+  async (t) => {
+    const bench = await openDaemonBench(t);
+    const [node, starts] = [join(bench.folder, 'node'), join(bench.folder, 'starts')];
+    writeFileSync(node, `#!/bin/sh\necho "$3" >>"${starts}"\nexec "${process.execPath}" "$@"\n`, { mode: 0o755 });
+    writeFileSync(starts, '');
+    const env = { KEYHOLE_NODE: node };
+    const started = () => readFileSync(starts, 'utf8').match(/^proxy$/gm)?.length ?? 0;
+    t.match(await bench.works({ env }), works);
+    t.equal(started(), 1, 'which starts the daemon');
+    for (let n = 0; n < 5; n++) t.match(await bench.works({ env }), works);
+    t.equal(started(), 1);
+    t.equal(bench.region.sessions.length, 6);
+    t.equal(bench.daemons().length, 1);
 
-  // Told apart by what their calls are signed with: nothing is begun with the credentials of another caller.
-  t.match(await bench.works({ env: { AWS_ACCESS_KEY_ID: 'AKIANOBODY0000000000' } }), {
-    status: 255,
-    stderr: /keyhole: /,
-  });
-  t.equal(begun(), 2);
-  const pushed = bench.region.pushes.length;
-  const many = await Promise.all(Array.from({ length: 8 }, () => bench.works()));
-  for (const each of many) t.match(each, works);
-  t.equal(begun(), 10, 'each of many at once');
-  t.ok(bench.region.pushes.length <= pushed + 1, 'with one push');
-  t.equal(bench.daemons().length, 1);
-  await bench.idle();
-});
+    const refused = await bench.works({ env }, ['-p', '23']);
+    t.match(refused, { status: 255, stderr: /^keyhole: .*23/ });
+    t.equal(started(), 2, 'to say what is wrong');
+    t.equal(bench.region.sessions.length, 7, 'once');
+    const nobody = { ...env, AWS_ACCESS_KEY_ID: 'AKIANOBODY0000000000' };
+    t.match(await bench.works({ env: nobody }), { status: 255, stderr: /^keyhole: / });
+    t.equal(started(), 3, 'to look up the settings of another caller');
+    t.match(await bench.works({ env }, [], 'i-0'), { status: 255, stderr: /^keyhole: "i-0" is not a host/ });
+    t.equal(bench.region.sessions.length, 7);
+    await bench.idle();
+
+    const pushed = bench.region.pushes.length;
+    const many = await Promise.all(Array.from({ length: 8 }, () => bench.works({ env })));
+    for (const each of many) t.match(each, works);
+    t.equal(bench.region.sessions.length, 15, 'who has to wait does not ask again');
+    t.ok(bench.region.pushes.length <= pushed + 1, 'with one push');
+    await bench.idle();
+  },
+);
+
+function noPerl(): string | false {
+  return process.platform === 'linux' && existsSync('/usr/bin/perl') ? false : 'no /usr/bin/perl';
+}
