@@ -113,14 +113,14 @@ sub number_of_sendmsg {
   return $class == 2 && $order == 1 ? { 62 => 46, 183 => 211 }->{$machine} : undef;
 }
 
-# With one byte (SCM_RIGHTS), as ssh expects it of a ProxyCommand with ProxyUseFdpass. perl has no word for it: these are
-# struct iovec, cmsghdr and msghdr.
+# With the message that Node would pass it with (SCM_RIGHTS): ssh takes one byte of it and ignores what that is; a Node in ssh's
+# place understands all. perl has no word for it: these are struct iovec, cmsghdr and msghdr.
 sub pass_socket {
-  my $byte = "\0";
-  my $vector = pack 'P J', $byte, 1;
+  my $text = qq({"cmd":"NODE_HANDLE","type":"net.Socket","msg":{}}\n);
+  my $vector = pack 'P J', $text, length $text;
   my $rights = pack 'J l l l x4', 20, 1, 1, fileno $socket;
   my $message = pack 'J L x4 P J P J l x4', 0, 0, $vector, 1, $rights, length $rights, 0;
-  return syscall($sendmsg, 1, $message, 0) == 1;
+  return syscall($sendmsg, 1, $message, 0) == length $text;
 }
 
 sub connect_to {

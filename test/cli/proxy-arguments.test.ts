@@ -17,6 +17,14 @@ t.test('setup can say where the sockets are', async (t) => {
   t.throws(() => parseProxyArguments(['--runtime-dir']), { code: 'bad-usage' });
 });
 
+t.test('another process of the helper can hand its conversation over, and nobody else needs that', async (t) => {
+  t.equal(parseProxyArguments(['--control-fd=3', '--', host, '22']).controlFd, 3);
+  t.equal(parseProxyArguments([host, '22']).controlFd, undefined);
+  for (const word of ['--control-fd', '--control-fd=', '--control-fd=-1', '--control-fd=x', '--control-fd=99999']) {
+    t.throws(() => parseProxyArguments([word, host, '22']), { code: 'bad-usage' }, word);
+  }
+});
+
 t.test('every setting can be given as a flag', async (t) => {
   t.match(parseProxyArguments(['--ping-interval=10s', '--log-level', 'debug', host, '22']).flags, {
     'ping-interval': '10s',

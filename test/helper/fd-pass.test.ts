@@ -4,7 +4,7 @@ import t from 'tap';
 import { FrameType } from '../../src/control/frame.ts';
 import { expectFrame } from '../../src/control/link.ts';
 import { parseOpenRequest } from '../../src/control/message.ts';
-import { hasPython, main, python, setUp, start, target } from './played-daemon.ts';
+import { hasPython, main, playSsh, setUp, start, target } from './played-daemon.ts';
 
 t.test(
   'a descriptor arrives, the helper is gone, and no byte is missing, again and again',
@@ -22,7 +22,7 @@ t.test(
     const rounds = 20;
     const ssh = start(
       t,
-      ['python3', python, String(rounds), process.execPath, main, 'proxy', '--', target, '22', 'root'],
+      [...playSsh, String(rounds), process.execPath, main, 'proxy', '--', target, '22', 'root'],
       env,
     );
     const { stdout, stderr } = await ssh.ended;
@@ -55,8 +55,7 @@ t.test(
       await link.receive();
       link.send(FrameType.error, { code: 'bad-setting', message: 'it is wrong', hint: 'do it right', exitStatus: 2 });
     });
-    const { stdout } = await start(t, ['python3', python, '1', process.execPath, main, 'proxy', target, '22'], env)
-      .ended;
+    const { stdout } = await start(t, [...playSsh, '1', process.execPath, main, 'proxy', target, '22'], env).ended;
     t.strictSame(JSON.parse(stdout), {
       status: 2,
       stderr: 'keyhole: it is wrong\nkeyhole: hint: do it right\n',
@@ -80,7 +79,7 @@ t.test('an ssh that goes away before the tunnel is open ends the helper', { skip
     link.closed.addEventListener('abort', () => left?.());
     asked?.();
   });
-  const ssh = start(t, ['python3', python, '1', process.execPath, main, 'proxy', target, '22'], env);
+  const ssh = start(t, [...playSsh, '1', process.execPath, main, 'proxy', target, '22'], env);
   await wasAsked;
   const since = performance.now();
   ssh.child.kill('SIGKILL');

@@ -1,7 +1,7 @@
 // A daemon that a test plays, and `keyhole proxy` as a process in front of it.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
 import { join, resolve } from 'node:path';
 import type { Test } from 'tap';
@@ -12,8 +12,10 @@ import { version } from '../../src/version.ts';
 import { shortFolder } from '../unix-sockets.ts';
 
 export const main = resolve(import.meta.dirname, '../../src/main.ts');
-/** Plays ssh with ProxyUseFdpass. */
-export const python = resolve(import.meta.dirname, 'ssh.py');
+/** The system's, if it has one: those of version managers take long to start. */
+const python = existsSync('/usr/bin/python3') ? '/usr/bin/python3' : 'python3';
+/** Plays ssh with ProxyUseFdpass: followed by how often, and the command. */
+export const playSsh = [python, resolve(import.meta.dirname, 'ssh.py')];
 export const target = 'i-0123456789abcdef0';
 
 export type Behaviour = (link: ControlLink) => Promise<void> | void;
@@ -59,7 +61,7 @@ export function start(t: Test, command: string[], env: NodeJS.ProcessEnv, stdio:
 }
 
 export const hasPython = await new Promise((done) => {
-  const child = spawn('python3', ['--version'], { stdio: 'ignore' });
+  const child = spawn(python, ['--version'], { stdio: 'ignore' });
   child.on('error', () => done(false));
   child.on('exit', (status) => done(status === 0));
 });

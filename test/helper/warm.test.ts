@@ -12,7 +12,7 @@ import { type Frame, FrameType } from '../../src/control/frame.ts';
 import { type ControlLink, expectFrame } from '../../src/control/link.ts';
 import { type OpenRequest, parseOpenRequest } from '../../src/control/message.ts';
 import { shortFolder } from '../unix-sockets.ts';
-import { hasPython, main, python, setUp, start, target } from './played-daemon.ts';
+import { hasPython, main, playSsh, setUp, start, target } from './played-daemon.ts';
 
 const perl = '/usr/bin/perl';
 const skip =
@@ -29,7 +29,7 @@ const unset = 'unset _TAPJS_PROCESSINFO_PARENT_ NODE_OPTIONS; ';
 /** As the launcher runs it, after what a shell is told to do. */
 function underSsh(words: string[], node: string, rounds = 1, before = ''): string[] {
   const shell = ['sh', '-c', `${unset}${before}exec ${perl} "$@" 3>&2 2>/dev/null`, 'sh'];
-  return ['python3', python, String(rounds), ...shell, script, node, '--max-semi-space-size=1', main, ...words];
+  return [...playSsh, String(rounds), ...shell, script, node, '--max-semi-space-size=1', main, ...words];
 }
 
 interface Round {
@@ -122,18 +122,7 @@ t.test('it asks for the same as Node', { skip }, async (t) => {
       await results(
         start(
           t,
-          [
-            'python3',
-            python,
-            '1',
-            'sh',
-            '-c',
-            `${unset}${before ?? ''}exec "$@"`,
-            'sh',
-            process.execPath,
-            main,
-            ...words,
-          ],
+          [...playSsh, '1', 'sh', '-c', `${unset}${before ?? ''}exec "$@"`, 'sh', process.execPath, main, ...words],
           all,
         ),
       ),
