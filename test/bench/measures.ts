@@ -1,5 +1,6 @@
 // All measures, in the order in which they run.
 import type { Measure } from './measure.ts';
+import { breakdown } from './measures/breakdown.ts';
 import { connect } from './measures/connect.ts';
 import { delayed } from './measures/delayed.ts';
 import { echo } from './measures/echo.ts';
@@ -12,6 +13,7 @@ import { transfer } from './measures/transfer.ts';
 
 export const measures: readonly Measure[] = [
   connect,
+  breakdown,
   helperCpu,
   echo,
   transfer,

@@ -1,5 +1,6 @@
 // The simulated region in a process of its own, so that its work and the benchmark's measuring don't wait for each other.
 // Run with a channel to the benchmark (fork); ends when that does.
+import { PerformanceObserver } from 'node:perf_hooks';
 import type { DirectionFaults } from '../region/gateway/faults.ts';
 import type { RegionOptions } from '../region/options.ts';
 import { type Region, startRegion } from '../region/region.ts';
@@ -17,9 +18,20 @@ export interface RegionRequest {
 export interface RegionAnswer {
   endpoint: string;
   env: Record<string, string>;
+  /** How long the region had the last StartSession, ms. */
+  startSessionMs: number | undefined;
 }
 
 let region: Region | undefined;
+let startSessionMs: number | undefined;
+
+new PerformanceObserver((list) => {
+  for (const entry of list.getEntries()) {
+    const { req } = (entry as { detail?: { req?: { headers?: Record<string, string> } } }).detail ?? {};
+    if (entry.name === 'HttpRequest' && req?.headers?.['x-amz-target']?.endsWith('.StartSession'))
+      startSessionMs = entry.duration;
+  }
+}).observe({ entryTypes: ['http'] });
 
 process.on('message', async ({ start, faults }: RegionRequest) => {
   if (start !== undefined) {
@@ -35,7 +47,7 @@ process.on('message', async ({ start, faults }: RegionRequest) => {
     region!.faults.clear();
     region!.faults.set(faults);
   }
-  process.send!({ endpoint: region!.endpoint, env: region!.env } satisfies RegionAnswer);
+  process.send!({ endpoint: region!.endpoint, env: region!.env, startSessionMs } satisfies RegionAnswer);
 });
 process.on('disconnect', async () => {
   await region?.stop();

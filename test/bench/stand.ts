@@ -36,6 +36,8 @@ export interface Network {
   /** The long way's, to the APIs, the gateway and sshd; none where all is near. */
   readonly links: readonly FarLink[];
   setFaults(faults: NonNullable<RegionRequest['faults']>): Promise<void>;
+  /** How long the region had the last StartSession. */
+  startSessionMs(): Promise<number | undefined>;
   close(): Promise<void>;
 }
 
@@ -106,6 +108,9 @@ async function openNetwork(sshd: Sshd, { tls = false, far = false }): Promise<Ne
     links,
     async setFaults(faults) {
       await ask(region, { faults });
+    },
+    async startSessionMs() {
+      return (await ask(region, {})).startSessionMs;
     },
     async close() {
       const exited = region.exitCode === null && region.signalCode === null ? once(region, 'exit') : undefined;
