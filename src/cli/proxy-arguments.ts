@@ -20,6 +20,8 @@ export interface ProxyArguments {
   runtimeDir: string | undefined;
   /** Of a control socket on which the tunnel was asked for already: helper/warm.pl goes on as this process. */
   controlFd: number | undefined;
+  /** And how long ago it began, s. */
+  waited: number;
 }
 
 /** @throws UsageError */
@@ -28,6 +30,7 @@ export function parseProxyArguments(args: string[]): ProxyArguments {
   let daemon = true;
   let runtimeDir: string | undefined;
   let controlFd: number | undefined;
+  let waited = 0;
   const settingNames = new Set(Object.keys(settingTable).map(flagName));
   let i = 0;
   for (; i < args.length && args[i]!.startsWith('-'); i++) {
@@ -47,6 +50,10 @@ export function parseProxyArguments(args: string[]): ProxyArguments {
     }
     if (name === 'control-fd' && /^\d{1,4}$/.test(value ?? '')) {
       controlFd = Number(value);
+      continue;
+    }
+    if (name === 'waited' && /^\d{1,4}$/.test(value ?? '')) {
+      waited = Number(value);
       continue;
     }
     if (name === undefined || !settingNames.has(name)) throw unknownOption(arg, settingNames);
@@ -75,6 +82,7 @@ export function parseProxyArguments(args: string[]): ProxyArguments {
     daemon,
     runtimeDir,
     controlFd,
+    waited,
   };
 }
 

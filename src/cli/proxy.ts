@@ -139,6 +139,7 @@ async function askDaemon(
   };
   await proxyByDaemon({
     asked,
+    waitedMs: parsed.waited * 1000,
     connect: (stop) =>
       connect(stop, () => {
         early ??= lookUp(stop);

@@ -12,6 +12,8 @@ import type { Receiver } from './hand-over.ts';
 export interface ProxyOptions {
   /** A control socket on which the tunnel was asked for already. */
   asked?: ControlLink | undefined;
+  /** For how long ssh waits already. */
+  waitedMs?: number;
   /** Gets the control socket. */
   connect(signal: AbortSignal): Promise<ControlLink>;
   receiver: Receiver;
@@ -153,18 +155,18 @@ class Deadline {
   readonly #start: number;
   #timer: Timer;
 
-  constructor({ clock, deadlineMs, host }: ProxyOptions) {
+  constructor({ clock, deadlineMs, host, waitedMs = 0 }: ProxyOptions) {
     this.#clock = clock;
     this.#host = host;
-    this.#start = clock.now();
-    this.#timer = clock.after(deadlineMs, () => this.#over(deadlineMs));
+    this.#start = clock.now() - waitedMs;
+    this.#timer = clock.after(Math.max(0, deadlineMs - waitedMs), () => this.#over(deadlineMs));
   }
 
   get signal(): AbortSignal {
     return this.#abort.signal;
   }
 
-  /** Counted from the start of this process. */
+  /** Counted from the start of the helper. */
   set(ms: number): void {
     this.#timer.cancel();
     this.#timer = this.#clock.after(Math.max(0, this.#start + ms - this.#clock.now()), () => this.#over(ms));

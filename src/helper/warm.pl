@@ -10,8 +10,8 @@
 my ($version, $protocol) = ('@version@', '@protocol@');
 my ($hello, $open, $progress, $ready) = ('@hello@', '@open@', '@progress@', '@ready@');
 my $max_socket_path = '@maxSocketPath@';
-# Seconds until the next frame has to be there: who waits longer may have to be told why.
-my $patience = 1;
+# Seconds for the daemon to say something. It says at once whatever a person should know; a deadline of the caller's own may be short.
+my $patience = defined $ENV{KEYHOLE_DEADLINE} ? 1 : 5;
 
 $^F = 255; # Node gets the socket, too.
 $SIG{PIPE} = 'IGNORE';
@@ -51,7 +51,8 @@ sub leave_to_node {
   close $socket if $socket && !$is_asked;
   $SIG{PIPE} = 'DEFAULT';
   $ENV{NODE_CHANNEL_FD} = 1;
-  exec { $node[0] } @node, $verb, ($is_asked ? '--control-fd=' . fileno $socket : ()), @words
+  my @begun = $is_asked ? ('--control-fd=' . fileno $socket, '--waited=' . (time - $^T)) : ();
+  exec { $node[0] } @node, $verb, @begun, @words
     or print STDERR "keyhole: cannot start $node[0]: $!\n";
   exit 1;
 }
@@ -140,8 +141,9 @@ sub send_frame {
 # Its type, its body and how long it is with all; a type of 0 where none has come whole.
 sub look_at_frame {
   my $readable = '';
-  vec($readable, fileno $socket, 1) = 1;
+  vec($readable, $_, 1) = 1 for 0, fileno $socket;
   select $readable, undef, undef, $patience;
+  exit 1 if vec $readable, 0, 1; # ssh says nothing before it has its connection: it has gone
   defined recv $socket, my $bytes, 65_536, 0x42 or return 0; # MSG_PEEK, MSG_DONTWAIT
   my $whole = length $bytes < 5 ? 5 : 4 + unpack 'N', $bytes;
   return length $bytes < $whole ? 0 : (ord substr($bytes, 4, 1), substr($bytes, 5, $whole - 5), $whole);

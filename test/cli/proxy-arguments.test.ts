@@ -18,9 +18,18 @@ t.test('setup can say where the sockets are', async (t) => {
 });
 
 t.test('another process of the helper can hand its conversation over, and nobody else needs that', async (t) => {
-  t.equal(parseProxyArguments(['--control-fd=3', '--', host, '22']).controlFd, 3);
-  t.equal(parseProxyArguments([host, '22']).controlFd, undefined);
-  for (const word of ['--control-fd', '--control-fd=', '--control-fd=-1', '--control-fd=x', '--control-fd=99999']) {
+  t.match(parseProxyArguments(['--control-fd=3', '--waited=5', '--', host, '22']), { controlFd: 3, waited: 5 });
+  t.match(parseProxyArguments([host, '22']), { controlFd: undefined, waited: 0 });
+  for (const word of [
+    '--waited',
+    '--waited=',
+    '--waited=1s',
+    '--control-fd',
+    '--control-fd=',
+    '--control-fd=-1',
+    '--control-fd=x',
+    '--control-fd=99999',
+  ]) {
     t.throws(() => parseProxyArguments([word, host, '22']), { code: 'bad-usage' }, word);
   }
 });

@@ -231,6 +231,35 @@ t.test('what it can’t begin it leaves to Node, which begins it', { skip }, asy
   t.match(await words(plain, closing), { ...passed, asked: 3 }, 'a daemon that goes away under the request');
 });
 
+t.test(
+  'an ssh that goes away before the tunnel is open ends it at once, whatever the daemon does',
+  { skip },
+  async (t) => {
+    const [asked, left] = [Promise.withResolvers<number>(), Promise.withResolvers<void>()];
+    const env = await setUp(t, async (link) => {
+      asked.resolve((await readOpen(link)).caller.pid);
+      link.closed.addEventListener('abort', () => left.resolve());
+    });
+    const ssh = start(t, underSsh(plain, noNode), env);
+    const pid = await asked.promise;
+    const since = performance.now();
+    ssh.child.kill('SIGKILL');
+    await left.promise;
+    while (existsSync(`/proc/${pid}`)) await sleep(20);
+    t.ok(performance.now() - since < 3_000);
+  },
+);
+
+t.test('what it has waited counts', { skip }, async (t) => {
+  const env = await setUp(t, async (link) => {
+    await readOpen(link); // and nothing more is said
+  });
+  const [round] = await results(start(t, underSsh(plain, process.execPath), { ...env, KEYHOLE_DEADLINE: '6s' }));
+  t.match(round, { status: 1, stderr: /^keyhole: no connection to i-0123456789abcdef0 within 6 s\n/ });
+  const [late] = await results(start(t, underSsh(plain, process.execPath), { ...env, KEYHOLE_DEADLINE: '2s' }));
+  t.match(late, { status: 1, stderr: /^keyhole: no connection to i-0123456789abcdef0 within 2 s\n/ });
+});
+
 t.test('without Node it says so', { skip }, async (t) => {
   const [round] = await results(start(t, underSsh(plain, noNode), { PATH: process.env.PATH, HOME: shortFolder(t) }));
   t.match(round, { status: 1, stderr: `keyhole: cannot start ${noNode}: No such file or directory\n` });

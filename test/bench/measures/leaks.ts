@@ -60,11 +60,13 @@ export const leaks: Measure = {
 
 async function look(pid: number) {
   const inspector = await Inspector.connect(pid);
+  // Twice: what the first finds dead may have held what only the second frees.
+  await inspector.collectGarbage();
   await inspector.collectGarbage();
   const active = (await inspector.evaluate('process.getActiveResourcesInfo()')) as string[];
   const heap = ((await inspector.evaluate('process.memoryUsage().heapUsed')) as number) / 1e6;
   inspector.close();
-  await delay(200); // the inspector's own sockets
+  await delay(3_000); // V8 gives pages back some time later; and for the inspector's own sockets
   return {
     resident: residentMegabytes(pid),
     heap,
