@@ -3,7 +3,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { ownCommand } from '../own-process.ts';
+import { daemonAllocation, ownCommand } from '../own-process.ts';
 
 /**
  * What the daemon inherits. Nothing of AWS: each caller's settings are resolved in its own surroundings, and a profile
@@ -52,14 +52,13 @@ export function spawnPrivateDaemon(env: NodeJS.ProcessEnv): ChildProcess {
   return child;
 }
 
-/**
- * mallopt(3), M_ARENA_MAX: glibc gives each of Node's threads an arena of its own, and what is freed in one the others don't use.
- * With one for all a daemon is 10 MB smaller after 2,000 connections, and grows by 2 instead of 8 MB from the 200th on.
- */
-const allocation = { MALLOC_ARENA_MAX: '1' };
-
 function detached(command: string, args: string[], env: NodeJS.ProcessEnv, stdio: ('ignore' | 'pipe')[]): ChildProcess {
-  return spawn(command, args, { detached: true, cwd: '/', env: { ...daemonEnvironment(env), ...allocation }, stdio });
+  return spawn(command, args, {
+    detached: true,
+    cwd: '/',
+    env: { ...daemonEnvironment(env), ...daemonAllocation },
+    stdio,
+  });
 }
 
 /** Does not keep this process alive for it. */

@@ -3,6 +3,7 @@
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { KeyholeError } from '../errors.ts';
+import { daemonAllocation } from '../own-process.ts';
 
 export const socketUnit = 'keyhole.socket';
 export const serviceUnit = 'keyhole.service';
@@ -29,7 +30,9 @@ WantedBy=sockets.target
  * @param environment what the daemon needs of the environment of who set it up
  */
 export function renderServiceUnit(command: string, environment: Record<string, string>): string {
-  const variables = Object.entries(environment).map(([name, value]) => `Environment=${quote(`${name}=${value}`)}\n`);
+  const variables = Object.entries({ ...environment, ...daemonAllocation }).map(
+    ([name, value]) => `Environment=${quote(`${name}=${value}`)}\n`,
+  );
   return `# Written by \`keyhole setup\`, which writes it anew each time.
 [Unit]
 Description=keyhole daemon: tunnels of ssh to EC2 instances and hybrid nodes
@@ -39,8 +42,7 @@ After=${socketUnit}
 
 [Service]
 ExecStart=${quote(command).replaceAll('$', '$$$$')} daemon run
-${variables.join('')}Environment=MALLOC_ARENA_MAX=1
-UMask=0077
+${variables.join('')}UMask=0077
 `;
 }
 
