@@ -32,6 +32,8 @@ class UsageError extends Error {}
 
 async function main(argv: string[]): Promise<void> {
   const options = readArguments(argv);
+  // What is measured: somebody may go on working meanwhile.
+  const commit = describeCommit();
   const stand = await openStand();
   const stop = () => void stand.close().finally(() => process.exit(1));
   for (const signal of ['SIGHUP', 'SIGINT', 'SIGTERM'] as const) process.once(signal, stop);
@@ -62,7 +64,7 @@ async function main(argv: string[]): Promise<void> {
     date: new Date().toISOString(),
     machine: describeMachine(),
     load,
-    commit: describeCommit(),
+    commit,
     results,
     subjects: Object.fromEntries(
       subjects.map(({ name, proxyCommand }) => [name, describe(proxyCommand, stand.folder)]),

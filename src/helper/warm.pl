@@ -25,8 +25,9 @@ delete @ENV{ grep { /^NODE_/ && $_ ne 'NODE_EXTRA_CA_CERTS' } keys %ENV };
 
 my $sendmsg = number_of_sendmsg() or leave_to_node();
 my ($folder, %operands) = read_words() or leave_to_node();
+$SIG{ALRM} = \&leave_to_node; # a daemon that hangs takes no connection, or not all that it is told
+alarm $patience;
 connect_to("$folder/control.sock") or leave_to_node();
-
 send_frame($hello, protocol => $protocol, version => text($version), pid => $$);
 my ($type, $body, $length) = look_at_frame();
 $type == $hello && $body =~ /"protocol":$protocol\b/ && $body =~ /"version":"\Q$version\E"/ or leave_to_node();
@@ -34,6 +35,7 @@ take($length);
 
 send_frame($open, %operands, handover => text('fd'), flags => '{}', caller => this_caller(), callers_agent($folder),
   socketInode => (stat $socket)[1]);
+alarm 0;
 $is_asked = 1;
 for (;;) {
   ($type, $body, $length) = look_at_frame();
@@ -48,6 +50,7 @@ leave_to_node();
 
 # Becomes Node, which goes on with what was asked.
 sub leave_to_node {
+  alarm 0;
   close $socket if $socket && !$is_asked;
   $SIG{PIPE} = 'DEFAULT';
   $ENV{NODE_CHANNEL_FD} = 1;

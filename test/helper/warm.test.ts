@@ -2,7 +2,7 @@
 // to leave the rest to Node, Node is the program's own source; where it is not, there is none.
 import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -258,6 +258,22 @@ t.test('what it has waited counts', { skip }, async (t) => {
   t.match(round, { status: 1, stderr: /^keyhole: no connection to i-0123456789abcdef0 within 6 s\n/ });
   const [late] = await results(start(t, underSsh(plain, process.execPath), { ...env, KEYHOLE_DEADLINE: '2s' }));
   t.match(late, { status: 1, stderr: /^keyhole: no connection to i-0123456789abcdef0 within 2 s\n/ });
+});
+
+t.test('a daemon that takes no connection is not waited for', { skip }, async (t) => {
+  const home = shortFolder(t);
+  const sshDir = join(home, '.ssh/keyhole');
+  mkdirSync(sshDir, { recursive: true, mode: 0o700 });
+  // It listens, and its backlog is full.
+  const listen = `socket my $s, 1, 1, 0; bind $s, pack 'S a108', 1, $ARGV[0]; listen $s, 0;
+    socket my $c, 1, 1, 0; connect $c, pack 'S a108', 1, $ARGV[0]; syswrite STDOUT, 'full'; sleep 60`;
+  const daemon = start(t, [perl, '-e', listen, join(sshDir, 'control.sock')], { PATH: process.env.PATH }, 'ignore');
+  while (daemon.stdout() !== 'full') await sleep(20);
+  const node = join(home, 'node');
+  writeFileSync(node, '#!/bin/sh\necho "$@" >&2\nexit 7\n', { mode: 0o755 });
+  const env = { PATH: process.env.PATH, HOME: home, KEYHOLE_DEADLINE: '9s' };
+  const [round] = await results(start(t, underSsh(plain, node), env));
+  t.match(round, { status: 7, stderr: `--max-semi-space-size=1 ${main} ${plain.join(' ')}\n` });
 });
 
 t.test('without Node it says so', { skip }, async (t) => {
