@@ -144,9 +144,9 @@ sub send_frame {
 # Its type, its body and how long it is with all; a type of 0 where none has come whole.
 sub look_at_frame {
   my $readable = '';
-  vec($readable, $_, 1) = 1 for 0, fileno $socket;
+  vec($readable, $_, 1) = 1 for 1, fileno $socket;
   select $readable, undef, undef, $patience;
-  exit 1 if vec $readable, 0, 1; # ssh says nothing before it has its connection: it has gone
+  exit 1 if vec $readable, 1, 1; # ssh says nothing before it has its connection: it has gone
   defined recv $socket, my $bytes, 65_536, 0x42 or return 0; # MSG_PEEK, MSG_DONTWAIT
   my $whole = length $bytes < 5 ? 5 : 4 + unpack 'N', $bytes;
   return length $bytes < $whole ? 0 : (ord substr($bytes, 4, 1), substr($bytes, 5, $whole - 5), $whole);
