@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { pushDocument } from '../../src/keypush/push-document.ts';
 import { type DaemonBench, type DaemonBenchOptions, openDaemonBench, works } from './daemon-bench.ts';
-import { keyhole, nodeId } from './fixture.ts';
+import { keyhole, nodeId, until } from './fixture.ts';
 import { makeFile, sha256 } from './transfer.ts';
 
 const document = 'keyhole-push';
@@ -30,8 +30,11 @@ t.test('ssh and scp to a node by a document, from before it is online', async (t
   const keys = authorizedKeys(t, bench);
   if (keys === undefined) return;
   t.equal(keys(), '');
-  bench.region.connectLater(nodeId, 500);
-  t.match(await bench.works(), works);
+  const first = bench.works();
+  const refused = [/key push failed/, /operation=StartSession code=target-not-connected/];
+  await until('key and session have been refused', () => refused.every((line) => line.test(bench.log())), 20_000);
+  bench.region.connectLater(nodeId, 0);
+  t.match(await first, works);
   t.match(keys(), line);
   const file = makeFile(bench, 'file', 1_000_000);
   t.match(await bench.run('scp', ['-q', '-F', bench.config, file, `${nodeId}:${bench.path('up')}`]), { status: 0 });
