@@ -1,5 +1,5 @@
 #!/bin/sh
-# keyhole: finds Node.js and becomes it. One process, and no other is started on the way: ssh waits for this.
+# keyhole: finds Node.js and becomes it, or perl where that will do. One process, no other on the way: ssh waits for this.
 # POSIX sh (dash, bash, busybox). Order of search: KEYHOLE_NODE, installed beside, a checkout's own, PATH.
 
 self=$0

@@ -1,5 +1,5 @@
-# The helper where a daemon listens already: asks it for a tunnel and passes ssh its socket, in a tenth of the time that Node
-# takes to start. It knows the usual way and nothing else. Whatever is not usual it leaves to the helper proper (proxy.ts),
+# The helper where a daemon listens already: asks it for a tunnel and passes ssh its socket, while Node would still be
+# starting. It knows the usual way and nothing else. Whatever is not usual it leaves to the helper proper (proxy.ts),
 # which goes on with the same conversation or begins one: a frame is looked at before it is taken.
 #
 # Run by the launcher only: perl warm.pl NODE FLAG MAIN proxy [--runtime-dir=FOLDER] [--] HOST PORT [USER], with ssh's socket as
@@ -145,7 +145,7 @@ sub send_frame {
 sub look_at_frame {
   my $readable = '';
   vec($readable, $_, 1) = 1 for 1, fileno $socket;
-  select $readable, undef, undef, $patience;
+  select($readable, undef, undef, $patience) > 0 or return 0;
   exit 1 if vec $readable, 1, 1; # ssh says nothing before it has its connection: it has gone
   defined recv $socket, my $bytes, 65_536, 0x42 or return 0; # MSG_PEEK, MSG_DONTWAIT
   my $whole = length $bytes < 5 ? 5 : 4 + unpack 'N', $bytes;

@@ -3,14 +3,14 @@ import t, { type Test } from 'tap';
 import { FrameType } from '../../src/control/frame.ts';
 import { ControlLink } from '../../src/control/link.ts';
 import type { Receiver } from '../../src/helper/hand-over.ts';
-import { proxyByDaemon } from '../../src/helper/proxy.ts';
+import { type ProxyOptions, proxyByDaemon } from '../../src/helper/proxy.ts';
 import { within } from '../../src/within.ts';
 import { ManualClock, turn } from '../manual-clock.ts';
 import { socketPairs } from '../unix-sockets.ts';
 
 const caller = { env: {}, cwd: '/', pid: 1, parentPid: 1 };
 
-async function setUp(t: Test) {
+async function setUp(t: Test, more: Partial<ProxyOptions> = {}) {
   const clock = new ManualClock();
   const { client, server } = await (await socketPairs(t))();
   const daemon = new ControlLink(server);
@@ -40,6 +40,7 @@ async function setUp(t: Test) {
     signal: new AbortController().signal,
     onProgress: (text) => said.push(text),
     onReady: () => said.push('ready'),
+    ...more,
   });
   done.catch(() => {});
   t.match(await daemon.receive(), { type: FrameType.open });
@@ -70,6 +71,21 @@ t.test('one who does not answer is not waited for for ever', async (t) => {
   const rejected = t.rejects(done, { code: 'deadline' });
   await clock.advance(120_000);
   await rejected;
+});
+
+t.test('for what was waited already nobody waits again', async (t) => {
+  const { clock, daemon, done } = await setUp(t, { waitedMs: 5_000 });
+  const rejected = t.rejects(done, { code: 'deadline', message: /within 14 s$/ });
+  await clock.advance(8_999);
+  t.notOk(daemon.closed.aborted);
+  await clock.advance(1);
+  await rejected;
+  const other = await setUp(t, { waitedMs: 5_000 });
+  other.daemon.send(FrameType.progress, { text: 'x', deadlineMs: 20_000, shown: true });
+  await until(() => other.said.length === 1);
+  const late = t.rejects(other.done, { code: 'deadline' });
+  await other.clock.advance(16_000); // a second of grace
+  await late;
 });
 
 t.test('what a person should see is shown, and moves the deadline', async (t) => {

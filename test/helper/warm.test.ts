@@ -118,7 +118,6 @@ t.test('it asks for the same as Node', { skip }, async (t) => {
     const all = { ...env, ...vars };
     const both = [
       await results(start(t, underSsh(words, noNode, 1, before), all)),
-      // With a module named, perl is not there: the launcher's way without it.
       await results(
         start(
           t,
@@ -250,15 +249,26 @@ t.test(
   },
 );
 
-t.test('what it has waited counts', { skip }, async (t) => {
-  const env = await setUp(t, async (link) => {
-    await readOpen(link); // and nothing more is said
-  });
-  const [round] = await results(start(t, underSsh(plain, process.execPath), { ...env, KEYHOLE_DEADLINE: '6s' }));
-  t.match(round, { status: 1, stderr: /^keyhole: no connection to i-0123456789abcdef0 within 6 s\n/ });
-  const [late] = await results(start(t, underSsh(plain, process.execPath), { ...env, KEYHOLE_DEADLINE: '2s' }));
-  t.match(late, { status: 1, stderr: /^keyhole: no connection to i-0123456789abcdef0 within 2 s\n/ });
-});
+/** Shows with what it was started. */
+function showingNode(folder: string): string {
+  const node = join(folder, 'node');
+  writeFileSync(node, '#!/bin/sh\necho "$@" >&2\nexit 7\n', { mode: 0o755 });
+  return node;
+}
+
+t.test(
+  'a daemon that falls silent is Node’s to wait for, which is told for how long that went on',
+  { skip },
+  async (t) => {
+    const env = await setUp(t, async (link) => {
+      await readOpen(link); // and nothing more is said
+    });
+    const node = showingNode(env.HOME!);
+    const [round] = await results(start(t, underSsh(plain, node), { ...env, KEYHOLE_DEADLINE: '9s' }));
+    const asked = / proxy --control-fd=\d+ --waited=[12] -- i-0123456789abcdef0 22 root\n$/;
+    t.match(round, { status: 7, stderr: asked });
+  },
+);
 
 t.test('a daemon that takes no connection is not waited for', { skip }, async (t) => {
   const home = shortFolder(t);
@@ -269,10 +279,8 @@ t.test('a daemon that takes no connection is not waited for', { skip }, async (t
     socket my $c, 1, 1, 0; connect $c, pack 'S a108', 1, $ARGV[0]; syswrite STDOUT, 'full'; sleep 60`;
   const daemon = start(t, [perl, '-e', listen, join(sshDir, 'control.sock')], { PATH: process.env.PATH }, 'ignore');
   while (daemon.stdout() !== 'full') await sleep(20);
-  const node = join(home, 'node');
-  writeFileSync(node, '#!/bin/sh\necho "$@" >&2\nexit 7\n', { mode: 0o755 });
   const env = { PATH: process.env.PATH, HOME: home, KEYHOLE_DEADLINE: '9s' };
-  const [round] = await results(start(t, underSsh(plain, node), env));
+  const [round] = await results(start(t, underSsh(plain, showingNode(home)), env));
   t.match(round, { status: 7, stderr: `--max-semi-space-size=1 ${main} ${plain.join(' ')}\n` });
 });
 
