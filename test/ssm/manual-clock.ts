@@ -48,3 +48,16 @@ export class ManualClock implements Clock {
     this.#now = until;
   }
 }
+
+/** One of the event loop. */
+export const turn = () => new Promise((resolve) => setImmediate(resolve));
+
+/** Lets the transport go on past pauses of a clock that stands still. */
+export async function moving(clock: ManualClock, stepMs: number, condition: () => boolean): Promise<void> {
+  const giveUp = Date.now() + 10_000;
+  while (!condition()) {
+    if (Date.now() > giveUp) throw new Error(`it never came to this: ${condition}`);
+    clock.advance(stepMs);
+    await turn();
+  }
+}
