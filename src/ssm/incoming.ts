@@ -30,7 +30,7 @@ export class Incoming {
     return this.#ahead.size > 0;
   }
 
-  /** Files a message. After `next`, take() gives those that were waiting for it. */
+  /** Files a message, whose bytes are the caller's again afterwards. After `next`, take() gives those that were waiting for it. */
   receive(message: Message): Arrival {
     const number = message.sequenceNumber;
     if (number < 0) return 'dropped';
@@ -42,7 +42,7 @@ export class Incoming {
     const bytes = this.#aheadBytes + message.payload.length;
     // Not acknowledged either, so the agent will send it again.
     if (number - this.#expected > this.#maxAhead || bytes > this.#maxAheadBytes) return 'dropped';
-    this.#ahead.set(number, message);
+    this.#ahead.set(number, message.copy());
     this.#aheadBytes = bytes;
     return 'ahead';
   }

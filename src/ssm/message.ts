@@ -67,7 +67,7 @@ export const headerLengthShort = 112;
 /** Bytes before the payload of a message with the full header. */
 export const overhead = headerLengthFull + 4;
 
-/** A received message: a view of its bytes, which must not change while it is in use. */
+/** A received message: a view of its bytes, which must not change while it is in use; `copy()` for longer. */
 export class Message {
   readonly messageType: string;
   readonly headerLength: number;
@@ -127,7 +127,13 @@ export class Message {
    */
   digestMatches(): boolean {
     if (this.payload.length === 0 && this.payloadLengthField === 0) return true;
-    return hash('sha256', this.payload, 'buffer').equals(this.payloadDigest);
+    // As text: a buffer for each digest costs more than the comparison.
+    const { payloadDigest: at } = offset;
+    return hash('sha256', this.payload, 'binary') === this.#bytes.toString('latin1', at, at + digestLength);
+  }
+
+  copy(): Message {
+    return new Message(Buffer.from(this.#bytes), this.headerLength, this.messageType);
   }
 }
 
@@ -172,14 +178,17 @@ export interface MessageFields {
 /** Writes one message. An empty payload is written as it is; the references refuse to (protocol.md 3.3). */
 export function serializeMessage(fields: MessageFields): Buffer {
   const headerLength = fields.headerLength ?? headerLengthFull;
-  const message = allocateMessage(fields.payload.length, headerLength);
+  const message = Buffer.allocUnsafe(headerLength + 4 + fields.payload.length);
   message.set(fields.payload, headerLength + 4);
   return sealMessage(message, fields, headerLength);
 }
 
-/** Room for a message whose payload the caller copies to `overhead`; sealMessage then writes what stands before it. */
-export function allocateMessage(payloadLength: number, headerLength: number = headerLengthFull): Buffer {
-  return Buffer.allocUnsafeSlow(headerLength + 4 + payloadLength);
+/**
+ * Room for a message that stays for a round trip, so not in Node's pool; the caller copies the payload to `overhead`, and
+ * sealMessage then writes what stands before it.
+ */
+export function allocateMessage(payloadLength: number): Buffer {
+  return Buffer.allocUnsafeSlow(overhead + payloadLength);
 }
 
 /** Writes the header around a payload that is already in place, and returns the same buffer. */
@@ -199,7 +208,7 @@ export function sealMessage(
   const id = fields.messageId;
   message.write(id.slice(19, 23) + id.slice(24), offset.messageId, 'hex');
   message.write(id.slice(0, 8) + id.slice(9, 13) + id.slice(14, 18), offset.messageId + 8, 'hex');
-  hash('sha256', payload, 'buffer').copy(message, offset.payloadDigest);
+  message.write(hash('sha256', payload, 'binary'), offset.payloadDigest, 'latin1');
   if (headerLength === headerLengthFull) message.writeUInt32BE(fields.payloadType, offset.payloadType);
   message.writeUInt32BE(payload.length, headerLength);
   return message;
@@ -250,7 +259,15 @@ export function textOf(value: unknown): string {
   return typeof value === 'string' ? value : '';
 }
 
+/** As they stand in nearly every message, with their padding. */
+const paddedTypes = new Map(Object.values(MessageType).map((type) => [type.padEnd(typeLength), type]));
+
 function readMessageType(buffer: Buffer): string {
+  const padded = buffer.toString('latin1', offset.messageType, offset.messageType + typeLength);
+  return paddedTypes.get(padded) ?? trimmedType(buffer);
+}
+
+function trimmedType(buffer: Buffer): string {
   let start = offset.messageType;
   let end = offset.messageType + typeLength;
   const isPadding = (at: number) => buffer[at] === 0x20 || buffer[at] === 0x00;

@@ -10,6 +10,7 @@ import type { Watching } from '../network-watch.ts';
 import { printable } from '../printable.ts';
 import type { Transport, TransportStats } from '../tunnel/transport.ts';
 import { type ChannelEvent, DataChannel } from './channel.ts';
+import { Delivery } from './delivery.ts';
 import {
   asKeyholeError,
   closedLocally,
@@ -23,7 +24,6 @@ import {
 } from './failures.ts';
 import type { GatewaySocket } from './gateway.ts';
 import { understandsTerminateFlag } from './handshake.ts';
-import { overhead } from './message.ts';
 import { closedNormally, referencePayloadBytes } from './outgoing.ts';
 import { Redial } from './redial.ts';
 import { Session } from './session.ts';
@@ -35,6 +35,8 @@ import type { SsmTransportOptions } from './transport-options.ts';
  * agent resends one message per 100 ms only, and forgets what exceeds its buffer (4.4).
  */
 const unreadBytes = 8 * 2 ** 20;
+/** What an unread piece takes besides its bytes. */
+const pieceBytes = 128;
 /** Bounds of a close (6.1): for what was taken to be acknowledged, then for AWS to confirm the end. Below 3 s in all. */
 const drainTimeoutMs = 1_700;
 const terminateTimeoutMs = 900;
@@ -65,15 +67,15 @@ export class SsmTransport extends Duplex implements Transport {
   readonly #options: SsmTransportOptions;
   readonly #session: Session;
   readonly #channel: DataChannel;
+  readonly #delivery = new Delivery((bytes) => this.#deliver(bytes));
   #socket: GatewaySocket | undefined;
   #phase: 'opening' | 'open' | 'ending' | 'gone' = 'opening';
   #onOpen: (() => void) | undefined;
   #timer: Timer | undefined;
   #timerAt = 0;
-  #pumpQueued = false;
   #waitingWriter: ((error?: Error) => void) | undefined;
-  /** Messages handed to the reader since it last asked for more. */
-  #unreadMessages = 0;
+  /** Pieces handed to the reader since it last asked for more. */
+  #unreadPieces = 0;
   /** Set while the websocket is closed because the reader takes nothing. */
   #detached = false;
   /** The end of the socket closed for that. */
@@ -149,7 +151,7 @@ export class SsmTransport extends Duplex implements Transport {
   }
 
   override _read(): void {
-    this.#unreadMessages = 0;
+    this.#unreadPieces = 0;
     this.#reattach();
   }
 
@@ -174,6 +176,12 @@ export class SsmTransport extends Duplex implements Transport {
         this.push(null);
         done(delivered || state === 'closed' ? null : undelivered(this.#options.request.target));
       });
+  }
+
+  /** What has come goes first. */
+  override destroy(error?: Error): this {
+    if (!this.destroyed) this.#delivery.flush();
+    return super.destroy(error);
   }
 
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
@@ -230,6 +238,8 @@ export class SsmTransport extends Duplex implements Transport {
       message: (bytes) => {
         if (socket === this.#socket) this.#receive(bytes); // else unacknowledged, so it comes again
       },
+      // One pump for all: their acknowledgements leave in one system call.
+      read: () => this.#pump(),
       drain: () => this.#pump(),
       close: (end) => this.#lost(socket, end),
     });
@@ -238,22 +248,16 @@ export class SsmTransport extends Duplex implements Transport {
 
   #receive(bytes: Buffer): void {
     this.#heardOnSocket = true;
-    for (const event of this.#channel.receive(bytes, this.#options.clock.now())) this.#handle(event);
-    // One pump for all messages of this turn: their acknowledgements leave in one system call.
-    if (this.#pumpQueued) return;
-    this.#pumpQueued = true;
-    process.nextTick(() => {
-      this.#pumpQueued = false;
-      this.#pump();
-    });
+    const now = this.#options.clock.now();
+    for (const event of this.#channel.receive(bytes, now)) this.#handle(event, now);
   }
 
-  #handle(event: ChannelEvent): void {
+  #handle(event: ChannelEvent, now: number): void {
     const { log, request } = this.#options;
     switch (event.type) {
       case 'output':
         this.#stats.bytesReceived += event.bytes.length;
-        this.#deliver(event.bytes);
+        this.#delivery.take(event.bytes, now);
         return;
       case 'opened':
         log('info', 'channel open', { session: this.#session.id, agent: event.agentVersion });
@@ -279,13 +283,14 @@ export class SsmTransport extends Duplex implements Transport {
 
   #deliver(bytes: Buffer): void {
     if (!this.#isLive) return; // the readable side has ended
-    this.#unreadMessages += 1;
+    this.#unreadPieces += 1;
     this.push(bytes);
-    // The messages' headers are in memory too.
-    if (this.readableLength + this.#unreadMessages * overhead > unreadBytes) this.#detach();
+    // What it takes to know of a piece is in memory too.
+    if (this.readableLength + this.#unreadPieces * pieceBytes > unreadBytes) this.#detach();
   }
 
   #closedByPeer({ output, missing }: { output: string; missing: boolean }, target: string): void {
+    this.#delivery.flush();
     const text = printable(output);
     this.#options.log('info', 'channel closed', { session: this.#session.id, output: text, missing });
     this.#onSettled?.();
@@ -305,29 +310,36 @@ export class SsmTransport extends Duplex implements Transport {
   #pump(): void {
     const socket = this.#socket;
     const now = this.#options.clock.now();
+    let isDue = now >= (this.#delivery.dueAt ?? Number.POSITIVE_INFINITY);
     if (socket?.isOpen) {
       // What is in flight is acknowledged, and what the agent is sent again and again gets no answer on a dead path.
       if (this.#channel.inFlightBytes > 0 && socket.silentMs > suspiciousSilenceMs) socket.probe(signOfLifeMs);
-      socket.cork();
-      while (socket.hasRoom) {
-        const message = this.#channel.next(now);
-        if (message === undefined) break;
-        socket.send(message);
-      }
-      socket.uncork();
+      isDue = this.#send(socket, now) || isDue; // acknowledgements, as a rule: one timer does for both
     }
+    if (isDue) this.#delivery.flush();
     if (this.#channel.drained) this.#onSettled?.();
     if (this.#channel.hasRoom || this.#channel.state === 'closed') {
       const done = this.#waitingWriter;
       this.#waitingWriter = undefined;
       done?.();
     }
-    this.#schedule(socket, now);
+    this.#schedule(now);
   }
 
-  #schedule(socket: GatewaySocket | undefined, now: number): void {
+  /** @returns whether there was anything to send */
+  #send(socket: GatewaySocket, now: number): boolean {
+    let message = socket.hasRoom ? this.#channel.next(now) : undefined;
+    if (message === undefined) return false;
+    socket.cork();
+    for (; message !== undefined; message = socket.hasRoom ? this.#channel.next(now) : undefined) socket.send(message);
+    socket.uncork();
+    return true;
+  }
+
+  #schedule(now: number): void {
     // Without a socket or room, attach or drain will pump.
-    const deadline = socket?.isOpen && socket.hasRoom ? this.#channel.deadline(now) : undefined;
+    const toSend = this.#socket?.isOpen && this.#socket.hasRoom ? this.#channel.deadline(now) : undefined;
+    const deadline = earlier(toSend, this.#delivery.dueAt);
     // Every acknowledgement moves the deadline away: a timer that is early costs less than a new one each time.
     if (this.#timer !== undefined && deadline !== undefined && this.#timerAt <= deadline) return;
     this.#timer?.cancel();
@@ -344,7 +356,8 @@ export class SsmTransport extends Duplex implements Transport {
   #lost(socket: GatewaySocket, { code, reason }: { code: number | undefined; reason: string }): void {
     if (socket !== this.#socket) return;
     this.#socket = undefined;
-    this.#schedule(undefined, 0);
+    this.#delivery.flush();
+    this.#schedule(0);
     if (!this.#isLive) return void this.#onSettled?.();
     if (this.#channel.state === 'closed') return;
     const failure = connectionLost(code, printable(reason));
@@ -396,6 +409,7 @@ export class SsmTransport extends Duplex implements Transport {
 
   async #endOnce(): Promise<void> {
     const wasOpen = this.#phase === 'open';
+    this.#delivery.flush();
     this.#phase = 'ending';
     this.#giveUp.abort();
     this.#watching.end();
@@ -409,7 +423,7 @@ export class SsmTransport extends Duplex implements Transport {
     const isEnded = state === 'closed' || (wasOpen && drained && understandsTerminateFlag(agentVersion));
     const socket = this.#socket;
     this.#socket = undefined;
-    this.#schedule(undefined, 0);
+    this.#schedule(0);
     const [isConfirmed] = await Promise.all([isEnded || this.#terminateByApi(), socket?.close(), this.#leaving]);
     if (isConfirmed) this.#options.notes?.ended(this.#session.id);
     this.#phase = 'gone';
@@ -443,4 +457,8 @@ export class SsmTransport extends Duplex implements Transport {
       timer.cancel();
     }
   }
+}
+
+function earlier(one: number | undefined, other: number | undefined): number | undefined {
+  return one === undefined || other === undefined ? (one ?? other) : Math.min(one, other);
 }

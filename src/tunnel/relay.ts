@@ -27,14 +27,6 @@ const readWithinMs = 800;
 const orphanPollMs = 500;
 /** Small beside what a slow line carries in the time that a keystroke may take. */
 const leastPieceBytes = 8 * 1024;
-/**
- * The SSM agent sends a transfer as 700 messages of 1,024 bytes a second, and to wake ssh for each is a third of what they cost.
- * So many of one size, that or more, are a transfer; then what comes in so many milliseconds leaves at once. That is also how long
- * their acknowledgements wait (ssm/channel.ts), so that one timer does for both.
- */
-const leastCutBytes = 1024;
-const transferPieces = 16;
-const gatherMs = 4;
 
 /**
  * Resolves at a clean end: the target closed and all its bytes are written, or our side went away and what it had
@@ -55,13 +47,8 @@ class Relay {
   #finished = false;
   #orphanPoll: Timer | undefined;
   readonly #timers: Timer[] = [];
-  /** Whether stdout is uncorked at the end of this turn, */
+  /** Whether stdout is uncorked at the end of this turn. */
   #flushing = false;
-  /** or a little later. */
-  #gathering: Timer | undefined;
-  /** Of pieces of the target's: so many were as long as the one before. */
-  #alike = 0;
-  #lastLength = 0;
 
   constructor(options: RelayOptions, done: (failure: unknown) => void) {
     this.#options = options;
@@ -99,29 +86,16 @@ class Relay {
     collectSooner(chunk.length);
     // What came in one turn leaves in one system call.
     if (stdout.writableCorked === 0) stdout.cork();
-    const isFull = !stdout.write(chunk);
-    if (isFull) transport.pause();
-    if (this.#isInTransfer(chunk) && !isFull) {
-      this.#gathering ??= this.#options.clock.after(gatherMs, this.#flush);
-    } else if (!this.#flushing) {
-      this.#flushing = true;
-      process.nextTick(this.#flush);
-    }
+    if (!stdout.write(chunk)) transport.pause();
+    if (this.#flushing) return;
+    this.#flushing = true;
+    process.nextTick(this.#flush);
   };
 
   readonly #flush = (): void => {
     this.#flushing = false;
-    this.#gathering?.cancel();
-    this.#gathering = undefined;
     this.#options.stdout.uncork();
   };
-
-  /** A stream that is cut into pieces of one size has more behind each; whoever waits for an answer gets one that is shorter. */
-  #isInTransfer({ length }: Buffer): boolean {
-    this.#alike = length === this.#lastLength && length >= leastCutBytes ? this.#alike + 1 : 0;
-    this.#lastLength = length;
-    return this.#alike >= transferPieces;
-  }
 
   readonly #stdoutReady = (): void => {
     this.#options.transport.resume();
@@ -223,7 +197,7 @@ class Relay {
   #finish(): void {
     if (this.#finished) return;
     this.#finished = true;
-    for (const timer of [this.#orphanPoll, this.#gathering, ...this.#timers]) timer?.cancel();
+    for (const timer of [this.#orphanPoll, ...this.#timers]) timer?.cancel();
     const { stdin, stdout, signal } = this.#options;
     signal.removeEventListener('abort', this.#told);
     this.#options.transport.off('finish', this.#ended);

@@ -1,5 +1,6 @@
 // Writes frames to a socket. Masking needs a copy; large ones are made in buffers that are used again once the socket has
 // let go of them, since a fresh one for each frame costs more in garbage collection than the masking itself (measured).
+// Small ones that leave together, as acknowledgements do, are one write.
 import type { Socket } from 'node:net';
 import { frameRoom, type Opcode, writeFrame } from './frame.ts';
 
@@ -9,17 +10,46 @@ const roomBytes = frameRoom(65_536);
 const pooledBytes = 2_048;
 /** Kept for later; as many as can be under way before the producer is told to wait, and some. */
 const maxFree = 8;
+/** Of small frames, one write. */
+const gatheredBytes = 16 * 1024;
+
+/** Of all sockets: from cork() to uncork() nobody else runs. */
+const gathered = Buffer.allocUnsafeSlow(gatheredBytes);
+const small = Buffer.allocUnsafeSlow(pooledBytes);
 
 export class FrameWriter {
   readonly #socket: Socket;
   readonly #free: Buffer[] = [];
+  #isCorked = false;
+  /** How much of `gathered` is ours to write. */
+  #gatheredLength = 0;
 
   constructor(socket: Socket) {
     this.#socket = socket;
   }
 
+  /** What is written until uncork() leaves in one system call. Both in one go, with nothing of another writer's in between. */
+  cork(): void {
+    this.#isCorked = true;
+    this.#socket.cork();
+  }
+
+  uncork(): void {
+    this.#flush();
+    this.#isCorked = false;
+    this.#socket.uncork();
+  }
+
   write(opcode: Opcode, payload: Uint8Array): void {
     const wanted = frameRoom(payload.length);
+    if (wanted <= pooledBytes && this.#isCorked) {
+      const frame = writeFrame(opcode, payload, small);
+      if (this.#gatheredLength + frame.length > gatheredBytes) this.#flush();
+      gathered.set(frame, this.#gatheredLength);
+      this.#gatheredLength += frame.length;
+      return;
+    }
+    this.#flush();
     if (wanted <= pooledBytes || wanted > roomBytes) {
       this.#socket.write(writeFrame(opcode, payload, Buffer.allocUnsafe(wanted)));
       return;
@@ -28,5 +58,11 @@ export class FrameWriter {
     this.#socket.write(writeFrame(opcode, payload, room), () => {
       if (this.#free.length < maxFree) this.#free.push(room);
     });
+  }
+
+  #flush(): void {
+    if (this.#gatheredLength === 0) return;
+    this.#socket.write(Buffer.from(gathered.subarray(0, this.#gatheredLength)));
+    this.#gatheredLength = 0;
   }
 }

@@ -1,5 +1,5 @@
 // Websocket frames as a client reads and writes them (RFC 6455 section 5). Pure. What is read is handed on as it comes,
-// without a copy, also in the middle of a message; what is written is copied once, where it is masked.
+// without a copy, also in the middle of a message, and nothing of it is kept; what is written is copied once, where it is masked.
 //
 //     bit      FIN, RSV1 to RSV3 (0)
 //     uint4    opcode
@@ -140,7 +140,7 @@ export class FrameReader {
       this.#handler.data(bytes, isBinary, isEnd);
       return;
     }
-    this.#control.push(bytes);
+    this.#control.push(isWhole ? bytes : Buffer.from(bytes));
     if (!isWhole) return;
     const payload = this.#control.length === 1 ? bytes : Buffer.concat(this.#control);
     this.#control = [];

@@ -4,10 +4,16 @@ import type { Socket } from 'node:net';
 import type { Clock, Timer } from '../clock.ts';
 import { FrameError, FrameReader, Opcode } from './frame.ts';
 import { FrameWriter } from './frame-writer.ts';
+import { readIntoOwnBuffer } from './own-buffer.ts';
 
 export interface LinkEvents {
-  /** A message; or, for a reader that wants `pieces`, whatever part of one has come. */
+  /**
+   * A message, whose bytes are valid during the call; or, for a reader that wants `pieces`, whatever part of one has come, to
+   * be kept at will.
+   */
   message(bytes: Buffer, isBinary: boolean): void;
+  /** All messages that came in one read have been handed on. */
+  read?(): void;
   /** Room again, after `hasRoom` was false. */
   drain(): void;
   /** Once; `code` is undefined where the socket was lost without a close frame. */
@@ -31,6 +37,8 @@ export interface LinkOptions {
 const maxMessageBytes = 4 * 2 ** 20;
 /** So many parts of one message at most: empty fragments would take memory without a byte to count. */
 const maxMessageParts = 4_096;
+/** For one read of messages, as large as a TLS record. */
+const readBufferBytes = 16 * 1024;
 /** Bytes on their way to the kernel above which the producer waits: some messages of full size. */
 const sendBufferBytes = 256 * 1024;
 /** A pong may be this late. */
@@ -83,9 +91,11 @@ export class WebSocketLink {
     });
     socket.setTimeout(0);
     socket.setNoDelay(true); // no byte waits
+    const receive = (chunk: Buffer) => this.#receive(chunk);
+    if (!this.#pieces) readIntoOwnBuffer(socket, Buffer.allocUnsafeSlow(readBufferBytes), receive);
     socket.pause();
     if (head.length > 0) socket.unshift(head);
-    socket.on('data', (chunk: Buffer) => this.#receive(chunk));
+    socket.on('data', receive); // of a buffer of ours: the head only
     socket.on('end', () => this.destroy());
     socket.on('error', () => {}); // 'close' follows and is what counts
     socket.on('close', () => this.#gone());
@@ -122,11 +132,11 @@ export class WebSocketLink {
 
   /** Several sends after cork() leave in one system call at uncork(). */
   cork(): void {
-    this.#socket.cork();
+    this.#writer.cork();
   }
 
   uncork(): void {
-    this.#socket.uncork();
+    this.#writer.uncork();
   }
 
   /** Bytes go as BINARY, a string as TEXT. Nothing of `message` is needed after the call. */
@@ -205,6 +215,7 @@ export class WebSocketLink {
     this.#heard();
     try {
       this.#reader.receive(chunk);
+      this.#events?.read?.();
     } catch (error) {
       if (!(error instanceof FrameError)) throw error;
       this.#end = { code: undefined, reason: error.message };
