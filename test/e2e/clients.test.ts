@@ -23,8 +23,7 @@ function writeServer(bench: DaemonBench): string {
   writeFileSync(
     file,
     `const server = require('node:http').createServer((request, response) => response.end('hello ' + request.url));
-server.listen(0, '127.0.0.1', () => console.log('listeningOn==' + server.address().port + '=='));
-process.on('SIGHUP', () => process.exit());
+server.listen(0, '127.0.0.1', () => console.log('pid==' + process.pid + '== listeningOn==' + server.address().port + '=='));
 `,
   );
   return `'${process.execPath}' '${file}'`;
@@ -37,7 +36,7 @@ interface Window {
 }
 
 /** As Remote-SSH does: a dynamic forward, and a script on stdin that starts the server. */
-async function openWindow(bench: DaemonBench, server: string): Promise<Window> {
+async function openWindow(t: Test, bench: DaemonBench, server: string): Promise<Window> {
   const socksPort = await freePort();
   const ssh = bench.start(
     'ssh',
@@ -47,6 +46,8 @@ async function openWindow(bench: DaemonBench, server: string): Promise<Window> {
   ssh.child.stdin.write(`echo started\n${server} &\nwait\n`);
   const port = () => Number(/listeningOn==(\d+)==/.exec(ssh.stdout().toString())?.[1]);
   await until('the server listens', () => port() > 0, 20_000, ssh.stderr);
+  // VS Code's would go by itself, some time after its window.
+  t.teardown(() => process.kill(Number(/pid==(\d+)==/.exec(ssh.stdout().toString())?.[1])));
   return { ssh, socksPort, serverPort: port() };
 }
 
@@ -60,7 +61,7 @@ t.test('VS Code: ssh -V, two windows with their servers and proxies, and an uplo
   const bench = await openInstalledBench(t);
   t.match(await bench.run('ssh', ['-V']), { status: 0, text: '' });
   const server = writeServer(bench);
-  const windows = await Promise.all([openWindow(bench, server), openWindow(bench, server)]);
+  const windows = await Promise.all([openWindow(t, bench, server), openWindow(t, bench, server)]);
   const file = makeFile(bench, 'vscode-server.tar.gz', 1_000_000);
   const upload = bench.run('scp', [
     ...['-o', 'ConnectTimeout=15', '-F', bench.config],
