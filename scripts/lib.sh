@@ -142,6 +142,8 @@ apt_install() {
 # elsewhere one line is printed for each file, and each failed assertion in full.
 run_tap() {
   mkdir -p test-output
+  # As many files at a time as there are processors: tap leaves one of them to others, and most tests wait for something.
+  set -- "--jobs=$(getconf _NPROCESSORS_ONLN)" "$@"
   if [ -t 1 ]; then
     tap --output-file=test-output/results.tap "$@"
     return
