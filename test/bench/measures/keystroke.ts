@@ -1,6 +1,7 @@
 // How long a keystroke waits during an upload as fast as it can over a line of 500 KB/s: what stands between ssh and the line
 // must not hold seconds of bytes. In another session of the same connection (ControlMaster, as terminal and scp have it), where
 // it stands behind all that ssh itself has written; and in a connection of its own over the same line.
+import { once } from 'node:events';
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -117,11 +118,6 @@ function pauseMs(at: number): number {
 
 async function pour(sink: NodeJS.WritableStream, signal: AbortSignal): Promise<void> {
   while (!signal.aborted) {
-    if (!sink.write(chunk)) {
-      await new Promise<void>((resolve) => {
-        sink.once('drain', resolve);
-        signal.addEventListener('abort', () => resolve(), { once: true });
-      });
-    }
+    if (!sink.write(chunk)) await once(sink, 'drain', { signal }).catch(() => {});
   }
 }
