@@ -14,6 +14,8 @@ export const unprovenBytes = 2 * 2 ** 20;
 const questionBytes = 64 * 1024;
 /** For how long after an answer a conversation is taken to go on. */
 const conversationMs = 500;
+/** And after a further question, how long its answer is waited for: on a slow line, or by a node that is busy. */
+const answerMs = 5_000;
 /** A stream that yields sends a quantum so often: 64 KiB/s. Its server may just be slow. */
 const trickleMs = 250;
 
@@ -25,6 +27,8 @@ interface Lane {
   deficit: number;
   /** Sent since the server was last heard. */
   unproven: number;
+  /** When it first sent something since its server was last heard. */
+  askedAt: number;
   /** When a small question was last answered. */
   answeredAt: number;
   /** When it may send in spite of conversations. */
@@ -45,6 +49,7 @@ export class SendQueue {
       bytes: 0,
       deficit: 0,
       unproven: 0,
+      askedAt: 0,
       answeredAt: Number.NEGATIVE_INFINITY,
       trickleAt: 0,
     });
@@ -106,6 +111,7 @@ export class SendQueue {
       const length = Math.min(lane.bytes, quantumBytes);
       const data = take(lane, length);
       lane.deficit -= length;
+      if (lane.unproven === 0) lane.askedAt = now;
       lane.unproven += length;
       if (lane.bytes === 0) this.#remove(lane);
       return { streamId: lane.streamId, data };
@@ -126,8 +132,7 @@ export class SendQueue {
   #mustYield(lane: Lane, now: number): boolean {
     if (lane.unproven < unprovenBytes) return false;
     for (const other of this.#lanes.values()) {
-      if (other === lane || other.unproven > questionBytes) continue;
-      if (now - other.answeredAt < conversationMs) return true;
+      if (other !== lane && isInConversation(other, now)) return true;
     }
     return false;
   }
@@ -141,6 +146,11 @@ export class SendQueue {
     if (this.#fresh[0] === lane) this.#fresh.shift();
     else this.#busy.shift();
   }
+}
+
+function isInConversation({ unproven, askedAt, answeredAt }: Lane, now: number): boolean {
+  if (answeredAt === Number.NEGATIVE_INFINITY || unproven > questionBytes) return false;
+  return now - answeredAt < conversationMs || (unproven > 0 && now - askedAt < answerMs);
 }
 
 function take(lane: Lane, length: number): Uint8Array[] {

@@ -158,6 +158,26 @@ t.test('an upload whose server says nothing yields to conversations, and goes on
   t.ok(sent(mux, 900).length > 100, 'at full speed when they are silent');
 });
 
+t.test('it yields too while the next answer of a conversation takes long, but not for ever', async (t) => {
+  const mux = new Mux(100_000, 0);
+  const upload = mux.open();
+  const [talk, silent] = [mux.open(), mux.open()];
+  sent(mux);
+  converse(mux, talk, 0);
+  mux.write(upload, Buffer.alloc(8 * unprovenBytes));
+  sent(mux);
+  mux.write(talk, Buffer.from('?'));
+  mux.write(silent, Buffer.from('listening'));
+  t.same(sent(mux, 100).slice(0, 2), [`psh ${talk} 1`, `psh ${silent} 9`]);
+  for (let now = 350; now < 5_100; now += 250) t.same(sent(mux, now), [`psh ${upload} ${quantumBytes}`], 'a trickle');
+  answer(mux, talk, 5_060);
+  t.equal(sent(mux, 5_101).length, 1, 'answered: the conversation goes on');
+  mux.write(talk, Buffer.from('?'));
+  t.same(sent(mux, 5_200), [`psh ${talk} 1`]);
+  t.equal(sent(mux, 10_199).length, 1);
+  t.ok(sent(mux, 10_201).length > 100, 'an answer that does not come is not waited for; nor who was never answered');
+});
+
 t.test('an upload whose server answers is not held up', async (t) => {
   const mux = new Mux(100_000, 0);
   const upload = mux.open();
