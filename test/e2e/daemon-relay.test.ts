@@ -5,7 +5,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { type DaemonBench, kill, openDaemonBench, works } from './daemon-bench.ts';
-import { goneWithinMs, keyhole, type Running, type RunOptions, until } from './fixture.ts';
+import { goneWithinMs, keyhole, leaveAfterBanner, type Running, type RunOptions, until } from './fixture.ts';
 import { pattern, startRaw } from './raw.ts';
 
 /** The helper by hand, through which sshd has spoken. */
@@ -33,8 +33,12 @@ t.test('a client that gives two sockets, as Node does, and one that gives pipes'
   t.match(helper.stdout().toString(), /^SSH-2\.0-/);
   helper.child.stdin.end();
   t.match(await helper.exit, { status: 0, signal: null, stderr: '' }, 'its end of file is the end, in silence');
-  const piped = `sleep 1 | '${keyhole}' proxy -- ${bench.instances[0]} 22 ${bench.sshd.user} | cat`;
-  t.match(await bench.run('sh', ['-c', piped]), { status: 0, text: /^SSH-2\.0-/, stderr: '' });
+  const piped = `cat | '${keyhole}' proxy -- ${bench.instances[0]} 22 ${bench.sshd.user} | cat`;
+  t.match(await leaveAfterBanner(bench.start('sh', ['-c', piped], { input: 'open' })), {
+    status: 0,
+    text: /^SSH-2\.0-/,
+    stderr: '',
+  });
   await bench.idle();
 });
 

@@ -5,7 +5,7 @@ import { resolve } from 'node:path';
 import t, { type Test } from 'tap';
 import type { RegionOptions } from '../region/options.ts';
 import { type DaemonBench, type DaemonBenchOptions, openDaemonBench, works } from './daemon-bench.ts';
-import { keyhole, patience, type Running, until } from './fixture.ts';
+import { keyhole, leaveAfterBanner, patience, type Running, until } from './fixture.ts';
 import { copy, makeFile, sha256, tools } from './transfer.ts';
 
 const endpointId = 'eice-0123456789abcdef0';
@@ -55,10 +55,8 @@ t.test('ssh, scp, sftp, cat and rsync carry equal bytes both ways', async (t) =>
 
 t.test('without the daemon too', async (t) => {
   const bench = await openEiceBench(t);
-  const run = bench.run('sh', ['-c', `sleep 1 | '${keyhole}' proxy --no-daemon -- ${bench.instances[0]} 22`], {
-    env: { KEYHOLE_TRANSPORT: 'eice' },
-  });
-  t.match(await run, { status: 0, text: /^SSH-2\.0-/, stderr: '' });
+  const proxy = bench.startProxy([bench.instances[0]!, '22'], { input: 'open', env: { KEYHOLE_TRANSPORT: 'eice' } });
+  t.match(await leaveAfterBanner(proxy), { status: 0, text: /^SSH-2\.0-/, stderr: '' });
   t.strictSame(actionsOf(bench), ['DescribeInstances', 'DescribeInstanceConnectEndpoints', 'OpenTunnel']);
 });
 
@@ -243,11 +241,10 @@ for (const { name, policies, region, node, says, env } of rows) {
       node: { online: false, ...node },
       env: { KEYHOLE_TRANSPORT: 'eice', ...env },
     });
-    const operands = ['proxy', '--no-daemon', '--', bench.instances[0]!, '22'];
-    if (says === undefined) {
-      const result = await bench.run('sh', ['-c', `sleep 1 | '${keyhole}' ${operands.join(' ')}`]);
-      t.match(result, { status: 0, text: /^SSH-2\.0-/, stderr: '' });
-    } else t.match(await bench.keyhole(operands, { input: 'open' }), { status: 1, text: '', stderr: says });
+    const proxy = bench.startProxy([bench.instances[0]!, '22'], { input: 'open' });
+    const expected =
+      says === undefined ? { status: 0, text: /^SSH-2\.0-/, stderr: '' } : { status: 1, text: '', stderr: says };
+    t.match(await leaveAfterBanner(proxy), expected);
   });
 }
 
@@ -256,13 +253,11 @@ t.test('a shorter duration meets a policy that caps it, and is denied without', 
   capped.Statement[0].Condition.NumericLessThanEquals['ec2-instance-connect:maxTunnelDuration'] = '600';
   const key = { ...denied('arn:aws:iam::111122223333:user/bob'), policies: [capped] };
   const bench = await openEiceBench(t, { region: { accessKeys: [key] }, env: { KEYHOLE_TRANSPORT: 'eice' } });
-  const operands = ['proxy', '--no-daemon', '--', bench.instances[0]!, '22'];
-  const refused = await bench.keyhole(operands, { input: 'open' });
+  const operands = [bench.instances[0]!, '22'];
+  const refused = await bench.proxy(operands, { input: 'open' });
   t.match(refused.stderr, refusal('remotePort 22, privateIpAddress 10.0.1.23, maxTunnelDuration 3600'));
-  const result = await bench.run('sh', ['-c', `sleep 1 | '${keyhole}' ${operands.join(' ')}`], {
-    env: { KEYHOLE_MAX_TUNNEL_DURATION: '10m' },
-  });
-  t.match(result, { status: 0, text: /^SSH-2\.0-/, stderr: '' });
+  const proxy = bench.startProxy(operands, { input: 'open', env: { KEYHOLE_MAX_TUNNEL_DURATION: '10m' } });
+  t.match(await leaveAfterBanner(proxy), { status: 0, text: /^SSH-2\.0-/, stderr: '' });
 });
 
 t.test(

@@ -241,6 +241,14 @@ export async function until(
   }
 }
 
+/** A proxy that runs without ssh, its input open: its client goes as soon as the target has spoken. */
+export async function leaveAfterBanner({ child, stdout, stderr, exit }: Running): Promise<Result> {
+  const hasSpoken = () => stdout().includes('SSH-2.0-') || child.exitCode !== null;
+  await until('the target speaks', hasSpoken, 20_000, stderr);
+  child.stdin.end();
+  return await exit;
+}
+
 /** Peak and present resident size of a process, MB. Linux. */
 export function residentMegabytes(pid: number): { peak: number; now: number } {
   const status = readFileSync(`/proc/${pid}/status`, 'utf8');

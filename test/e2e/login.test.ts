@@ -62,7 +62,9 @@ t.test('without the daemon it is asked for too', async (t) => {
   });
   useRole(bench);
   const [id] = bench.instances;
-  const proxy = `sleep 1 | "$KEYHOLE" proxy --no-daemon -- ${id} 22 | head -c 7`;
+  // Its client stays until the target has spoken.
+  const client = 'until [ -s spoken ]; do sleep 0.1; done';
+  const proxy = `${client} | "$KEYHOLE" proxy --no-daemon -- ${id} 22 | head -c 7 | tee spoken`;
   const run = bench.start('script', ['-qec', proxy, '/dev/null'], { input: 'open', env: { KEYHOLE: keyhole } });
   await until('it is asked for', () => run.stdout().includes('MFA code of'), 20_000);
   run.child.stdin.write('123456\n');
