@@ -20,15 +20,15 @@ export class Delivery {
   #room: Buffer | undefined;
   #start = 0;
   #end = 0;
-  #dueAt: number | undefined;
+  #dueAt = Number.POSITIVE_INFINITY;
 
   /** @param deliver gets bytes of its own */
   constructor(deliver: (bytes: Buffer) => void) {
     this.#deliver = deliver;
   }
 
-  /** When what waits is to be flushed at the latest; undefined if nothing does. */
-  get dueAt(): number | undefined {
+  /** When what waits is to be flushed at the latest; never if nothing does. */
+  get dueAt(): number {
     return this.#dueAt;
   }
 
@@ -47,13 +47,13 @@ export class Delivery {
     }
     this.#room.set(bytes, this.#end);
     this.#end += bytes.length;
-    this.#dueAt ??= now + gatherMs;
+    this.#dueAt = Math.min(this.#dueAt, now + gatherMs);
   }
 
   /** Hands on what waits. */
   flush(): void {
-    if (this.#dueAt === undefined) return;
-    this.#dueAt = undefined;
+    if (this.#start === this.#end) return;
+    this.#dueAt = Number.POSITIVE_INFINITY;
     const waiting = this.#room!.subarray(this.#start, this.#end);
     this.#start = this.#end;
     this.#deliver(waiting);

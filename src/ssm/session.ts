@@ -83,7 +83,10 @@ export class Session {
     this.#handle = { ...handle, sessionId: this.id, streamUrl: handle.streamUrl || this.#handle.streamUrl };
   }
 
-  async terminate(signal?: AbortSignal): Promise<void> {
-    await this.#options.api.terminateSession(this.id, signal);
+  /** Calls TerminateSession, which is given up after `timeoutMs`. */
+  async terminate(timeoutMs: number): Promise<void> {
+    const bound = new AbortController();
+    const timer = this.#options.clock.after(timeoutMs, () => bound.abort());
+    await this.#options.api.terminateSession(this.id, bound.signal).finally(() => timer.cancel());
   }
 }

@@ -4,11 +4,11 @@
 // Its life: opening → open ⇄ cut → ending → gone. Whatever happens, the session at AWS is ended before `close`.
 import { randomUUID } from 'node:crypto';
 import { Duplex } from 'node:stream';
-import type { Timer } from '../clock.ts';
 import { type KeyholeError, TransportError } from '../errors.ts';
 import type { Watching } from '../network-watch.ts';
 import { printable } from '../printable.ts';
 import type { Transport, TransportStats } from '../tunnel/transport.ts';
+import { Alarm } from './alarm.ts';
 import { type ChannelEvent, DataChannel } from './channel.ts';
 import { Delivery } from './delivery.ts';
 import {
@@ -67,12 +67,11 @@ export class SsmTransport extends Duplex implements Transport {
   readonly #options: SsmTransportOptions;
   readonly #session: Session;
   readonly #channel: DataChannel;
+  readonly #alarm: Alarm;
   readonly #delivery = new Delivery((bytes) => this.#deliver(bytes));
   #socket: GatewaySocket | undefined;
   #phase: 'opening' | 'open' | 'ending' | 'gone' = 'opening';
   #onOpen: (() => void) | undefined;
-  #timer: Timer | undefined;
-  #timerAt = 0;
   #waitingWriter: ((error?: Error) => void) | undefined;
   /** Pieces handed to the reader since it last asked for more. */
   #unreadPieces = 0;
@@ -103,6 +102,7 @@ export class SsmTransport extends Duplex implements Transport {
     this.#options = options;
     this.#session = session;
     const { clock, log, payloadMemory, api, networkWatch, notes, resumeTimeoutMs } = options;
+    this.#alarm = new Alarm(clock, () => this.#pump());
     const onNeedsUser = (failure: KeyholeError) => notes?.stuck?.(failure);
     const { target } = options.request;
     this.#redial = new Redial({ session, clock, log, target, resumeTimeoutMs, onNeedsUser });
@@ -310,7 +310,7 @@ export class SsmTransport extends Duplex implements Transport {
   #pump(): void {
     const socket = this.#socket;
     const now = this.#options.clock.now();
-    let isDue = now >= (this.#delivery.dueAt ?? Number.POSITIVE_INFINITY);
+    let isDue = now >= this.#delivery.dueAt;
     if (socket?.isOpen) {
       // What is in flight is acknowledged, and what the agent is sent again and again gets no answer on a dead path.
       if (this.#channel.inFlightBytes > 0 && socket.silentMs > suspiciousSilenceMs) socket.probe(signOfLifeMs);
@@ -339,17 +339,7 @@ export class SsmTransport extends Duplex implements Transport {
   #schedule(now: number): void {
     // Without a socket or room, attach or drain will pump.
     const toSend = this.#socket?.isOpen && this.#socket.hasRoom ? this.#channel.deadline(now) : undefined;
-    const deadline = earlier(toSend, this.#delivery.dueAt);
-    // Every acknowledgement moves the deadline away: a timer that is early costs less than a new one each time.
-    if (this.#timer !== undefined && deadline !== undefined && this.#timerAt <= deadline) return;
-    this.#timer?.cancel();
-    this.#timer = undefined;
-    if (deadline === undefined) return;
-    this.#timerAt = deadline;
-    this.#timer = this.#options.clock.after(Math.max(0, deadline - now), () => {
-      this.#timer = undefined;
-      this.#pump();
-    });
+    this.#alarm.set(Math.min(toSend ?? Number.POSITIVE_INFINITY, this.#delivery.dueAt));
   }
 
   /** The socket is gone. Unless the session is at its end, it is resumed: also after "1000 Bye" (7, trap 3). */
@@ -357,7 +347,7 @@ export class SsmTransport extends Duplex implements Transport {
     if (socket !== this.#socket) return;
     this.#socket = undefined;
     this.#delivery.flush();
-    this.#schedule(0);
+    this.#alarm.cancel();
     if (!this.#isLive) return void this.#onSettled?.();
     if (this.#channel.state === 'closed') return;
     const failure = connectionLost(code, printable(reason));
@@ -423,7 +413,7 @@ export class SsmTransport extends Duplex implements Transport {
     const isEnded = state === 'closed' || (wasOpen && drained && understandsTerminateFlag(agentVersion));
     const socket = this.#socket;
     this.#socket = undefined;
-    this.#schedule(0);
+    this.#alarm.cancel();
     const [isConfirmed] = await Promise.all([isEnded || this.#terminateByApi(), socket?.close(), this.#leaving]);
     if (isConfirmed) this.#options.notes?.ended(this.#session.id);
     this.#phase = 'gone';
@@ -443,22 +433,14 @@ export class SsmTransport extends Duplex implements Transport {
   }
 
   async #terminateByApi(): Promise<boolean> {
-    const { clock, log } = this.#options;
-    const bound = new AbortController();
-    const timer = clock.after(terminateTimeoutMs, () => bound.abort());
     try {
-      await this.#session.terminate(bound.signal);
+      await this.#session.terminate(terminateTimeoutMs);
       return true;
     } catch (error) {
       // The session ends by itself when it has been idle for long enough.
-      log('error', 'TerminateSession failed', { session: this.#session.id, why: asKeyholeError(error).message });
+      const why = asKeyholeError(error).message;
+      this.#options.log('error', 'TerminateSession failed', { session: this.#session.id, why });
       return false;
-    } finally {
-      timer.cancel();
     }
   }
-}
-
-function earlier(one: number | undefined, other: number | undefined): number | undefined {
-  return one === undefined || other === undefined ? (one ?? other) : Math.min(one, other);
 }

@@ -28,21 +28,21 @@ t.test('what has come goes on at once; in a transfer, after 4 ms', (t) => {
   const { delivery, calls, take, same } = start();
   t.strictSame(take(5), [5]);
   for (let at = 0; at < 16; at++) t.strictSame(take(1024), [1024], 'at once');
-  t.equal(delivery.dueAt, undefined);
+  t.equal(delivery.dueAt, Number.POSITIVE_INFINITY);
 
   t.strictSame(take(1024, 100), [], 'now it is a transfer');
   t.strictSame(take(1024, 103), []);
   t.equal(delivery.dueAt, 104, 'by the first');
   delivery.flush();
   t.strictSame(calls.splice(0), [2048], 'together');
-  t.equal(delivery.dueAt, undefined);
+  t.equal(delivery.dueAt, Number.POSITIVE_INFINITY);
   delivery.flush();
   t.strictSame(calls, [], 'nothing twice');
 
   t.strictSame(take(1024, 110), []);
   t.equal(delivery.dueAt, 114);
   t.strictSame(take(700, 111), [1024, 700], 'a shorter one takes all with it, in order');
-  t.equal(delivery.dueAt, undefined);
+  t.equal(delivery.dueAt, Number.POSITIVE_INFINITY);
   t.ok(same(), 'the same bytes');
   t.end();
 });

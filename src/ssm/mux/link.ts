@@ -1,9 +1,10 @@
 // Streams over one multiplexed session: joins the pure Mux with the transport that carries its frames, owns its timer, and
 // keeps memory bounded. Cuts are the transport's to survive; when it is gone, so are all streams.
 import { Duplex } from 'node:stream';
-import type { Clock, Timer } from '../../clock.ts';
+import type { Clock } from '../../clock.ts';
 import { type KeyholeError, TransportError } from '../../errors.ts';
 import type { Log } from '../../log.ts';
+import { Alarm } from '../alarm.ts';
 import { asKeyholeError } from '../failures.ts';
 import { wantsKeepAlive } from '../handshake.ts';
 import type { SsmTransport } from '../transport.ts';
@@ -41,7 +42,7 @@ export class MuxLink {
   readonly #options: MuxLinkOptions;
   readonly #mux: Mux;
   readonly #streams = new Map<number, MuxStream>();
-  #timer: Timer | undefined;
+  readonly #alarm: Alarm;
   #unlooked = 0;
   #failure: KeyholeError | undefined;
   /** Since when the transport takes nothing. */
@@ -51,6 +52,7 @@ export class MuxLink {
     this.#options = options;
     const { transport, clock, clientVersion } = options;
     this.transport = transport;
+    this.#alarm = new Alarm(clock, () => this.#pump());
     const isWanted = wantsKeepAlive(transport.agentVersion, clientVersion);
     this.#mux = new Mux(isWanted ? keepAliveMs : signOfLifeMs, clock.now());
     transport.on('data', (bytes: Buffer) => this.#receive(bytes));
@@ -165,14 +167,13 @@ export class MuxLink {
     for (const stream of this.#streams.values()) {
       stream.sent(this.#mux.waitingBytes(stream.streamId) <= streamBacklogBytes, !this.#mux.has(stream.streamId));
     }
-    this.#timer?.cancel();
     const deadline = this.isGone || this.transport.writableNeedDrain ? undefined : this.#mux.deadline(now);
-    this.#timer = deadline === undefined ? undefined : clock.after(Math.max(0, deadline - now), () => this.#pump());
+    this.#alarm.set(deadline ?? Number.POSITIVE_INFINITY);
   }
 
   #fail(error: KeyholeError): void {
     this.#failure ??= error;
-    this.#timer?.cancel();
+    this.#alarm.cancel();
     for (const stream of [...this.#streams.values()]) stream.destroy(this.#failure);
   }
 }
