@@ -1,5 +1,5 @@
 // The target's bytes on their way to the reader. What has come goes on at once, but for the pieces of a transfer: the agent sends
-// that as 700 messages of 1,024 bytes a second, and to hand on and to wake ssh for each was half of what they cost (measured).
+// that as 700 messages of 1,024 bytes a second, and to hand on and to wake ssh for each was a third of what they cost (measured).
 // Pure.
 
 /** So many messages of one size, that or more, are a transfer; then what comes within so many milliseconds goes on at once. */
