@@ -122,11 +122,16 @@ async function openNetwork(sshd: Sshd, { tls = false, far = false }): Promise<Ne
 }
 
 async function ask(region: ChildProcess, request: RegionRequest): Promise<RegionAnswer> {
-  const answer = once(region, 'message');
-  const ended = once(region, 'exit').then(() => Promise.reject(new Error('the region has ended')));
-  ended.catch(() => {});
+  const over = new AbortController();
+  const answer = once(region, 'message', over);
+  const ended = once(region, 'exit', over).then(() => Promise.reject(new Error('the region has ended')));
+  for (const each of [answer, ended]) each.catch(() => {});
   region.send(request);
-  return (await Promise.race([answer, ended]))[0];
+  try {
+    return (await Promise.race([answer, ended]))[0];
+  } finally {
+    over.abort();
+  }
 }
 
 function moved(env: Record<string, string>, from: string, to: string): Record<string, string> {
