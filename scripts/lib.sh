@@ -143,7 +143,7 @@ apt_install() {
 run_tap() {
   mkdir -p test-output
   # As many files at a time as there are processors: tap leaves one of them to others, and most tests wait for something.
-  set -- "--jobs=$(getconf _NPROCESSORS_ONLN)" "$@"
+  set -- "--jobs=$(node -p 'os.availableParallelism()')" "$@"
   if [ -t 1 ]; then
     tap --output-file=test-output/results.tap "$@"
     return

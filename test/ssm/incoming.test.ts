@@ -36,6 +36,18 @@ t.test('arrivals and what they release', async (t) => {
   t.equal(incoming.expected, 7);
 });
 
+t.test('what has come early is kept, whatever becomes of the bytes that it came in', async (t) => {
+  const incoming = new Incoming();
+  const read = output(1, 'early');
+  incoming.receive(parseMessage(read));
+  read.fill(0xff);
+  arrive(incoming, 0);
+  const message = incoming.take()!;
+  t.equal(message.payload.toString(), 'early');
+  t.equal(message.sequenceNumber, 1);
+  t.ok(message.digestMatches());
+});
+
 t.test('a number below zero is no message', async (t) => {
   const bytes = output(0, 'x');
   bytes.writeBigInt64BE(-1n, 48);

@@ -15,7 +15,7 @@ const { Receiver, Sender } = ws as unknown as {
 
 type Seen = [what: string, ...rest: unknown[]];
 
-/** Reads chunks; messages are put together again. */
+/** Reads chunks, of which nothing is there any more after each; messages are put together again. */
 function read(...chunks: Buffer[]): Seen[] {
   const seen: Seen[] = [];
   const parts: Buffer[] = [];
@@ -28,7 +28,11 @@ function read(...chunks: Buffer[]): Seen[] {
     pong: () => seen.push(['pong']),
     close: (code, reason) => seen.push(['close', code, reason]),
   });
-  for (const chunk of chunks) reader.receive(chunk);
+  for (const chunk of chunks) {
+    const read = Buffer.from(chunk);
+    reader.receive(read);
+    read.fill(0xff);
+  }
   return seen;
 }
 

@@ -103,6 +103,28 @@ t.test('the text of a refusal is found under the names that AWS uses, and made f
   for (const [body, refusal] of table) t.strictSame(parseRefusal(body), refusal, body);
 });
 
+t.test('after the upgrade all messages are read into one buffer, and told of a read at a time', async (t) => {
+  const { server, dial } = await scene(t);
+  const link = await dial();
+  const buffers = new Set<ArrayBufferLike>();
+  const events: string[] = [];
+  link.start({
+    message: (bytes) => {
+      buffers.add(bytes.buffer);
+      events.push(bytes.toString());
+    },
+    read: () => events.push('read'),
+    drain() {},
+    close() {},
+  });
+  for (const text of ['one', 'two', 'three']) {
+    server.last.webSocket!.send(text);
+    await until(() => events.at(-2) === text && events.at(-1) === 'read');
+  }
+  t.strictSame(events, ['one', 'read', 'two', 'read', 'three', 'read']);
+  t.equal(buffers.size, 1, 'past the stream of this Node');
+});
+
 t.test('a string leaves as TEXT and bytes as BINARY, and it is told which of them came', async (t) => {
   const { server, dial } = await scene(t);
   const link = await dial();
