@@ -19,7 +19,8 @@ export const systemClock: Clock = {
   now: () => process.uptime() * 1000,
   wallTime: () => Date.now(),
   after(ms, callback) {
-    const handle = setTimeout(callback, ms);
+    // Node cuts it to whole milliseconds: what is set for 3.98 would be too early, and would have to be set again.
+    const handle = setTimeout(callback, Math.ceil(ms));
     return { cancel: () => clearTimeout(handle) };
   },
 };

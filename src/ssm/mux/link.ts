@@ -168,7 +168,8 @@ export class MuxLink {
       stream.sent(this.#mux.waitingBytes(stream.streamId) <= streamBacklogBytes, !this.#mux.has(stream.streamId));
     }
     const deadline = this.isGone || this.transport.writableNeedDrain ? undefined : this.#mux.deadline(now);
-    this.#alarm.set(deadline ?? Number.POSITIVE_INFINITY);
+    if (deadline === undefined) this.#alarm.cancel();
+    else this.#alarm.set(deadline);
   }
 
   #fail(error: KeyholeError): void {
