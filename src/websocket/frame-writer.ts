@@ -21,6 +21,8 @@ export class FrameWriter {
   readonly #socket: Socket;
   readonly #free: Buffer[] = [];
   #isCorked = false;
+  /** The socket is corked as well, for frames that are not small. */
+  #isSocketCorked = false;
   /** How much of `gathered` is ours to write. */
   #gatheredLength = 0;
 
@@ -31,25 +33,25 @@ export class FrameWriter {
   /** What is written until uncork() leaves in one system call. Both in one go, with nothing of another writer's in between. */
   cork(): void {
     this.#isCorked = true;
-    this.#socket.cork();
   }
 
   uncork(): void {
     this.#flush();
     this.#isCorked = false;
-    this.#socket.uncork();
+    if (this.#isSocketCorked) this.#socket.uncork();
+    this.#isSocketCorked = false;
   }
 
   write(opcode: Opcode, payload: Uint8Array): void {
     const wanted = frameRoom(payload.length);
     if (wanted <= pooledBytes && this.#isCorked) {
       const frame = writeFrame(opcode, payload, small);
-      if (this.#gatheredLength + frame.length > gatheredBytes) this.#flush();
+      if (this.#gatheredLength + frame.length > gatheredBytes) this.#corkSocket();
       gathered.set(frame, this.#gatheredLength);
       this.#gatheredLength += frame.length;
       return;
     }
-    this.#flush();
+    if (this.#isCorked) this.#corkSocket();
     if (wanted <= pooledBytes || wanted > roomBytes) {
       this.#socket.write(writeFrame(opcode, payload, Buffer.allocUnsafe(wanted)));
       return;
@@ -58,6 +60,13 @@ export class FrameWriter {
     this.#socket.write(writeFrame(opcode, payload, room), () => {
       if (this.#free.length < maxFree) this.#free.push(room);
     });
+  }
+
+  /** More than one write is to come. */
+  #corkSocket(): void {
+    if (!this.#isSocketCorked) this.#socket.cork();
+    this.#isSocketCorked = true;
+    this.#flush();
   }
 
   #flush(): void {
