@@ -46,9 +46,11 @@ class Relay {
   #stdoutGone = false;
   #finished = false;
   #orphanPoll: Timer | undefined;
+  /** Since when the transport takes nothing and stdin is not read. */
+  #fullSince: number | undefined;
   readonly #timers: Timer[] = [];
-  /** Whether stdout is uncorked at the end of this turn. */
-  #flushing = false;
+  /** Something has been written in this turn of the loop. */
+  #hasWritten = false;
 
   constructor(options: RelayOptions, done: (failure: unknown) => void) {
     this.#options = options;
@@ -84,16 +86,16 @@ class Relay {
     const { stdout, transport } = this.#options;
     if (this.#stdoutGone) return;
     collectSooner(chunk.length);
-    // What came in one turn leaves in one system call.
-    if (stdout.writableCorked === 0) stdout.cork();
+    // The first goes at once, and the rest of what came in one turn leaves in one system call.
+    if (this.#hasWritten && stdout.writableCorked === 0) stdout.cork();
     if (!stdout.write(chunk)) transport.pause();
-    if (this.#flushing) return;
-    this.#flushing = true;
+    if (this.#hasWritten) return;
+    this.#hasWritten = true;
     process.nextTick(this.#flush);
   };
 
   readonly #flush = (): void => {
-    this.#flushing = false;
+    this.#hasWritten = false;
     this.#options.stdout.uncork();
   };
 
@@ -121,20 +123,24 @@ class Relay {
       collectSooner(piece.length);
       if (!transport.writableEnded && !transport.destroyed) transport.write(piece);
     }
-    this.#orphanPoll ??= this.#watchForOrphan();
+    this.#fullSince ??= this.#options.clock.now();
+    this.#orphanPoll ??= this.#watchForOrphan(orphanPollMs);
   };
 
   readonly #targetReady = (): void => {
-    this.#orphanPoll?.cancel();
-    this.#orphanPoll = undefined;
+    this.#fullSince = undefined;
     this.#fromStdin();
   };
 
   /** While stdin is not read, a killed ssh shows nowhere: its end of file is behind bytes that the target does not take. */
-  #watchForOrphan(): Timer {
-    return this.#options.clock.after(orphanPollMs, () => {
-      if (this.#options.isOrphan()) this.#destroy();
-      else this.#orphanPoll = this.#watchForOrphan();
+  #watchForOrphan(ms: number): Timer {
+    return this.#options.clock.after(ms, () => {
+      this.#orphanPoll = undefined;
+      if (this.#fullSince === undefined) return;
+      // One timer for all the short times that a busy transport was full.
+      const leftMs = this.#fullSince + orphanPollMs - this.#options.clock.now();
+      if (leftMs <= 0 && this.#options.isOrphan()) this.#destroy();
+      else this.#orphanPoll = this.#watchForOrphan(leftMs > 0 ? leftMs : orphanPollMs);
     });
   }
 

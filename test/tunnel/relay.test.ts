@@ -95,7 +95,7 @@ t.test('what ssh wrote is taken in small pieces, or at once where the transport 
   }
 });
 
-t.test('what comes in one turn leaves in one call', async (t) => {
+t.test('what comes first leaves at once, and what else comes in that turn in one call', async (t) => {
   const stdout = new Stdout(64 * 1024);
   const { transport, ended } = start(t, new FakeTransport(), stdout);
   const say = async (...lengths: number[]) => {
@@ -103,7 +103,12 @@ t.test('what comes in one turn leaves in one call', async (t) => {
     await turn();
     return stdout.calls.splice(0);
   };
-  t.strictSame(await say(5, 1024), [1029]);
+  t.strictSame(await say(5, 1024, 7, 90), [5, 1121]);
+  for (let at = 0; at < 2; at++) {
+    transport.say('x');
+    t.strictSame(stdout.calls.splice(0), [1], 'nothing is waited for');
+    await turn();
+  }
   for (let at = 0; at < 40; at++) t.strictSame(await say(1024), [1024], 'at once');
   transport.hangUp();
   await ended;
@@ -240,6 +245,27 @@ t.test('a killed ssh is noticed although stdin is not read', async (t) => {
   await clock.advance(1_000);
   await ended;
   t.ok(transport.sessionEnded);
+});
+
+t.test('a killed ssh whose last words the target takes, slowly, is let finish', async (t) => {
+  const { clock, transport, stdin, state, ended } = start(t);
+  state.orphan = true;
+  for (let at = 0; at < 5; at++) {
+    transport.taking = false;
+    stdin.write('more than sixteen bytes');
+    await turn();
+    await clock.advance(400);
+    t.equal(state.end, 'running');
+    t.notOk(transport.sessionEnded);
+    transport.takeAgain();
+    await turn();
+  }
+  transport.taking = false;
+  stdin.write('more than sixteen bytes');
+  await turn();
+  await clock.advance(500);
+  await ended;
+  t.ok(transport.sessionEnded, 'it is not waited for when it stands still');
 });
 
 t.test('a transport that fails is reported, unless our side was leaving already', async (t) => {
