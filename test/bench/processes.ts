@@ -51,12 +51,13 @@ export function leadsSession(pid: number): boolean {
   return readStat(pid)?.session === pid;
 }
 
-/** All that `pid` started, and what they started; not what went its own way, as a daemon does. */
-export function descendants(pid: number): number[] {
+/** All that `pid` started, and what they started; what went its own way, as a daemon does, only where asked for. */
+export function descendants(pid: number, { detached = false } = {}): number[] {
   const children = new Map<number, number[]>();
   for (const each of allProcesses()) {
     const { parent, session } = readStat(each) ?? {};
-    if (parent !== undefined && session !== each) children.set(parent, [...(children.get(parent) ?? []), each]);
+    if (parent !== undefined && (detached || session !== each))
+      children.set(parent, [...(children.get(parent) ?? []), each]);
   }
   const found: number[] = [];
   for (let next = children.get(pid) ?? []; next.length > 0; next = next.flatMap((each) => children.get(each) ?? [])) {

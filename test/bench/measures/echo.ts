@@ -1,9 +1,16 @@
 // One byte there and back through ssh and `cat`, with a pause before the next as after a keystroke: the agent sleeps for 1 ms
 // after each read (protocol.md section 16, 1), which would be measured otherwise. All sessions are open at once and take turns
 // in short blocks; those whose turn it is not are idle.
+//
+// Twice: with the region and sshd on a processor of their own, as a node has them, and with all on any. In the latter the kernel
+// puts them all on one, since each wakes the next, and what the region does besides the echo (its acknowledgement, which
+// nobody waits for) counts as the client's time.
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Measure } from '../measure.ts';
+import type { Measure, Result, Surroundings } from '../measure.ts';
+import { descendants } from '../processes.ts';
+import { moveTo, ownProcessors } from '../processors.ts';
 import { openSsh, type SshSession } from '../ssh.ts';
+import type { Subject } from '../subject.ts';
 
 const blockBytes = 25;
 const warmUpBytes = 20;
@@ -11,40 +18,77 @@ const pauseMs = 5;
 
 export const echo: Measure = {
   name: 'echo',
-  about: 'one-byte echo, median and 99th percentile',
+  about: 'one-byte echo, median and 99th percentile, with the node on a processor of its own and without',
   quick: true,
-  async run({ subjects, runs, isQuick, say }) {
-    const sessions = new Map<string, SshSession>();
-    const samples: Record<string, number[]> = {};
-    try {
-      for (const subject of subjects.filter(({ isCold }) => !isCold)) {
-        const session = openSsh(subject, ['cat']);
-        sessions.set(subject.name, session);
-        samples[subject.name] = [];
-        for (let at = 0; at < warmUpBytes; at++) await strike(session);
-      }
-      const names = [...sessions.keys()];
-      for (let block = 0; block < (isQuick ? 6 : runs * 2); block++) {
-        for (let at = 0; at < names.length; at++) {
-          const name = names[(at + block) % names.length]!;
-          for (let byte = 0; byte < blockBytes; byte++) {
-            await delay(pauseMs);
-            samples[name]!.push(await strike(sessions.get(name)!));
-          }
-        }
-      }
-    } catch (error) {
-      say(`failed: ${(error as Error).message}`);
-    } finally {
-      await Promise.all([...sessions.values()].map((session) => session.close()));
+  async run(surroundings) {
+    const steady = surroundings.subjects.filter(({ isCold }) => !isCold);
+    const shared = results(
+      'echo.shared',
+      'one-byte echo, all on the same processors',
+      await strikeAll(surroundings, steady),
+    );
+    const isApart = separate(surroundings, steady);
+    if (isApart === undefined) {
+      surroundings.say('one processor, or no taskset: the node can have none of its own');
+      return shared;
     }
-    const common = { title: 'one-byte echo', unit: 'ms', better: 'lower', series: samples } as const;
-    return [
-      { ...common, name: 'echo.median' },
-      { ...common, name: 'echo.p99', title: 'one-byte echo, 99th percentile', statistic: 'p99' },
-    ];
+    try {
+      return [...results('echo', 'one-byte echo', await strikeAll(surroundings, steady)), ...shared];
+    } finally {
+      isApart();
+    }
   },
 };
+
+async function strikeAll({ runs, isQuick, say }: Surroundings, subjects: Subject[]): Promise<Record<string, number[]>> {
+  const sessions = new Map<string, SshSession>();
+  const samples: Record<string, number[]> = {};
+  try {
+    for (const subject of subjects) {
+      const session = openSsh(subject, ['cat']);
+      sessions.set(subject.name, session);
+      samples[subject.name] = [];
+      for (let at = 0; at < warmUpBytes; at++) await strike(session);
+    }
+    const names = [...sessions.keys()];
+    for (let block = 0; block < (isQuick ? 6 : runs * 2); block++) {
+      for (let at = 0; at < names.length; at++) {
+        const name = names[(at + block) % names.length]!;
+        for (let byte = 0; byte < blockBytes; byte++) {
+          await delay(pauseMs);
+          samples[name]!.push(await strike(sessions.get(name)!));
+        }
+      }
+    }
+  } catch (error) {
+    say(`failed: ${(error as Error).message}`);
+  } finally {
+    await Promise.all([...sessions.values()].map((session) => session.close()));
+  }
+  return samples;
+}
+
+function results(name: string, title: string, series: Record<string, number[]>): Result[] {
+  const common = { unit: 'ms', better: 'lower', series } as const;
+  return [
+    { ...common, name: `${name}.median`, title },
+    { ...common, name: `${name}.p99`, title: `${title}, 99th percentile`, statistic: 'p99' },
+  ];
+}
+
+/**
+ * Gives the last processor to what the benchmark has started so far, the region and sshd, and the others to what it starts from
+ * now on, to itself and to daemons. @returns what undoes that; nothing where it can't be
+ */
+function separate({ stand }: Surroundings, subjects: Subject[]): (() => void) | undefined {
+  const all = ownProcessors();
+  if (all.length < 2 || stand.sshd.kind !== 'openssh') return undefined;
+  const far = descendants(process.pid, { detached: true });
+  const near = [process.pid, ...subjects.flatMap((subject) => subject.sharedProcesses())];
+  moveTo(all.slice(-1), far);
+  moveTo(all.slice(0, -1), near);
+  return () => moveTo(all, [...far, ...near]);
+}
 
 const key = Uint8Array.of(0x61);
 
