@@ -247,6 +247,29 @@ t.test('a killed ssh is noticed although stdin is not read', async (t) => {
   t.ok(transport.sessionEnded);
 });
 
+t.test('a transport that is full now and then costs no timer each time', async (t) => {
+  const { clock, transport, stdin, ended } = start(t);
+  const after = clock.after.bind(clock);
+  let timers = 0;
+  clock.after = (ms, callback) => {
+    timers += 1;
+    return after(ms, callback);
+  };
+  for (let at = 0; at < 20; at++) {
+    transport.taking = false;
+    stdin.write('more than sixteen bytes');
+    await turn();
+    t.ok(transport.writableNeedDrain);
+    transport.takeAgain();
+    await turn();
+  }
+  t.equal(timers, 1);
+  await clock.advance(2_000);
+  t.equal(clock.pending, 0, 'the one is not set again when nothing stands still');
+  transport.hangUp();
+  await ended;
+});
+
 t.test('a killed ssh whose last words the target takes, slowly, is let finish', async (t) => {
   const { clock, transport, stdin, state, ended } = start(t);
   state.orphan = true;
