@@ -10,7 +10,7 @@ export interface Clock {
   now(): number;
   /** Milliseconds since 1970 (UTC). For what is written on the wire or shown to people. */
   wallTime(): number;
-  /** Calls back once, `ms` milliseconds from now at the earliest. */
+  /** Calls back once, `ms` milliseconds from now; the system's clock counts whole ones, and may be one too early. */
   after(ms: number, callback: () => void): Timer;
 }
 
@@ -19,7 +19,7 @@ export const systemClock: Clock = {
   now: () => process.uptime() * 1000,
   wallTime: () => Date.now(),
   after(ms, callback) {
-    // Node cuts it to whole milliseconds: what is set for 3.98 would be too early, and would have to be set again.
+    // Node cuts off the fraction: what is set for 3.98 would ring at 3 as a rule, and have to be set again.
     const handle = setTimeout(callback, Math.ceil(ms));
     return { cancel: () => clearTimeout(handle) };
   },

@@ -1,7 +1,7 @@
 import t from 'tap';
 import { systemClock } from '../src/clock.ts';
 
-t.test('a timer is never set for less than was asked: Node would cut off the fraction', (t) => {
+t.test('no timer is set for less than was asked: Node would cut off the fraction', (t) => {
   const real = globalThis.setTimeout;
   const asked: (number | undefined)[] = [];
   globalThis.setTimeout = ((callback: () => void, ms?: number) => {

@@ -71,7 +71,8 @@ export class FrameWriter {
 
   #flush(): void {
     if (this.#gatheredLength === 0) return;
-    this.#socket.write(Buffer.from(gathered.subarray(0, this.#gatheredLength)));
+    const frames = Buffer.from(gathered.subarray(0, this.#gatheredLength));
     this.#gatheredLength = 0;
+    this.#socket.write(frames);
   }
 }

@@ -248,7 +248,7 @@ t.test('a killed ssh is noticed although stdin is not read', async (t) => {
 });
 
 t.test('a transport that is full now and then costs no timer each time', async (t) => {
-  const { clock, transport, stdin, ended } = start(t);
+  const { clock, transport, stdin, state, ended } = start(t);
   const after = clock.after.bind(clock);
   let timers = 0;
   clock.after = (ms, callback) => {
@@ -266,8 +266,14 @@ t.test('a transport that is full now and then costs no timer each time', async (
   t.equal(timers, 1);
   await clock.advance(2_000);
   t.equal(clock.pending, 0, 'the one is not set again when nothing stands still');
-  transport.hangUp();
+
+  state.orphan = true;
+  transport.taking = false;
+  stdin.write('more than sixteen bytes');
+  await turn();
+  await clock.advance(500);
   await ended;
+  t.ok(transport.sessionEnded, 'but when something does');
 });
 
 t.test('a killed ssh whose last words the target takes, slowly, is let finish', async (t) => {
@@ -277,7 +283,7 @@ t.test('a killed ssh whose last words the target takes, slowly, is let finish', 
     transport.taking = false;
     stdin.write('more than sixteen bytes');
     await turn();
-    await clock.advance(400);
+    await clock.advance(450);
     t.equal(state.end, 'running');
     t.notOk(transport.sessionEnded);
     transport.takeAgain();

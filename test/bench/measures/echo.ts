@@ -22,21 +22,9 @@ export const echo: Measure = {
   quick: true,
   async run(surroundings) {
     const steady = surroundings.subjects.filter(({ isCold }) => !isCold);
-    const shared = results(
-      'echo.shared',
-      'one-byte echo, all on the same processors',
-      await strikeAll(surroundings, steady),
-    );
-    const isApart = separate(surroundings, steady);
-    if (isApart === undefined) {
-      surroundings.say('one processor, or no taskset: the node can have none of its own');
-      return shared;
-    }
-    try {
-      return [...results('echo', 'one-byte echo', await strikeAll(surroundings, steady)), ...shared];
-    } finally {
-      isApart();
-    }
+    const shared = results('echo.shared', 'one-byte echo, all on any processor', await strikeAll(surroundings, steady));
+    const apart = await onItsOwn(surroundings, steady, () => strikeAll(surroundings, steady));
+    return [...(apart ? results('echo', 'one-byte echo, the node on a processor of its own', apart) : []), ...shared];
   },
 };
 
@@ -77,17 +65,28 @@ function results(name: string, title: string, series: Record<string, number[]>):
 }
 
 /**
- * Gives the last processor to what the benchmark has started so far, the region and sshd, and the others to what it starts from
- * now on, to itself and to daemons. @returns what undoes that; nothing where it can't be
+ * Does it while the region and sshd, which the benchmark has started before, have the last processor, and all else of the
+ * benchmark's the others. @returns nothing where that can't be
  */
-function separate({ stand }: Surroundings, subjects: Subject[]): (() => void) | undefined {
+async function onItsOwn<T>(
+  { stand, say }: Surroundings,
+  subjects: Subject[],
+  act: () => Promise<T>,
+): Promise<T | undefined> {
   const all = ownProcessors();
-  if (all.length < 2 || stand.sshd.kind !== 'openssh') return undefined;
+  if (all.length < 2 || stand.sshd.kind !== 'openssh') {
+    say('the node can have no processor of its own: there is one, or no taskset, or no OpenSSH');
+    return undefined;
+  }
   const far = descendants(process.pid, { detached: true });
-  const near = [process.pid, ...subjects.flatMap((subject) => subject.sharedProcesses())];
-  moveTo(all.slice(-1), far);
-  moveTo(all.slice(0, -1), near);
-  return () => moveTo(all, [...far, ...near]);
+  const near = () => [process.pid, ...subjects.flatMap((subject) => subject.sharedProcesses())];
+  try {
+    moveTo(all.slice(-1), far);
+    moveTo(all.slice(0, -1), near());
+    return await act();
+  } finally {
+    moveTo(all, [...far, ...near()]);
+  }
 }
 
 const key = Uint8Array.of(0x61);

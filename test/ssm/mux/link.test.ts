@@ -74,13 +74,14 @@ async function until(condition: () => boolean): Promise<void> {
 const mebibyte = 2 ** 20;
 
 t.test('what is written to a stream goes as frames, and its end behind it', async (t) => {
-  const { transport, link, open } = scene();
+  const { transport, clock, link, open } = scene();
   const { stream } = open();
   stream.end('hello');
   stream.resume();
   await once(stream, 'close');
   t.same(transport.frames, ['syn 3', 'psh 3 5', 'fin 3']);
   t.equal(link.size, 0);
+  t.equal(clock.pending, 0, 'nobody is kept awake for a session without streams');
 });
 
 t.test('a writer waits while the transport takes nothing, and the session counts as strained', async (t) => {
