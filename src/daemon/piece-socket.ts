@@ -3,6 +3,7 @@
 import { Socket, type SocketConstructorOpts } from 'node:net';
 import { Duplex } from 'node:stream';
 import type { Clock } from '../clock.ts';
+import type { Taker } from '../tunnel/relay.ts';
 
 /** A socket is read on when less than this of it waits. */
 const markBytes = 4 * 1024;
@@ -16,6 +17,8 @@ export const leastPieceBytes = 8 * 1024;
 const mostPieceBytes = 64 * 1024;
 
 export class PieceSocket extends Socket {
+  taker: Taker | undefined;
+
   private constructor(from: SocketConstructorOpts, clock: Clock) {
     const buffers = new Buffers(clock);
     super({
@@ -26,7 +29,7 @@ export class PieceSocket extends Socket {
       ...{ readableHighWaterMark: markBytes, writableHighWaterMark: writeMarkBytes },
       onread: {
         buffer: () => buffers.next(),
-        callback: (bytes) => this.push(buffers.take(bytes)),
+        callback: (bytes) => this.#receive(buffers.take(bytes)),
       },
     });
   }
@@ -47,6 +50,12 @@ export class PieceSocket extends Socket {
     const socket = new PieceSocket({ handle } as SocketConstructorOpts, clock);
     socket.once('close', () => accepted.destroy()); // the server counts it
     return socket;
+  }
+
+  /** @returns whether to read on */
+  #receive(piece: Buffer): boolean {
+    const isTaken = this.readableLength === 0 && this.taker?.(piece) === true;
+    return isTaken || this.push(piece);
   }
 
   // With a buffer of ours Node's Socket starts and stops reading in these three whatever waits already: it would read on with

@@ -16,7 +16,7 @@ async function setUp(t: Test) {
   await once(server, 'listening');
   const peer = connect({ path, allowHalfOpen: true });
   const [accepted] = (await once(server, 'connection')) as [Socket];
-  const socket = PieceSocket.replace(accepted, clock);
+  const socket = PieceSocket.replace(accepted, clock) as PieceSocket;
   t.teardown(() => {
     peer.destroy();
     socket.destroy();
@@ -45,6 +45,53 @@ t.test('on a slow way little is read ahead, and nothing is lost or out of order'
   }
   t.ok(Buffer.concat(parts).equals(all));
   t.ok(most <= 2 * leastPieceBytes, `${most}`);
+});
+
+t.test('what is read is offered first, unless something waits, and nothing is lost or out of order', async (t) => {
+  const { peer, socket } = await setUp(t);
+  const parts: Buffer[] = [];
+  let offers = 0;
+  let taken = 0;
+  socket.taker = (piece) => {
+    t.equal(socket.readableLength, 0, 'nothing is overtaken');
+    offers += 1;
+    if (offers % 3 === 0) return false;
+    taken += 1;
+    parts.push(piece);
+    return true;
+  };
+  socket.on('readable', () => {}); // taken below, not at once
+  const ended = once(socket, 'end');
+  let isOver = false;
+  void ended.then(() => {
+    isOver = true;
+  });
+  const sent = all.subarray(0, 100_000);
+  for (let turn = 0; !isOver; turn++) {
+    // Little at a time, so that it is read on while some of it waits.
+    if (turn * 500 < sent.length) peer.write(sent.subarray(turn * 500, (turn + 1) * 500));
+    else peer.end();
+    await new Promise(setImmediate);
+    const part = turn % 4 === 0 ? (socket.read() as Buffer | null) : null;
+    if (part !== null) parts.push(part);
+  }
+  t.ok(Buffer.concat(parts).equals(sent));
+  t.ok(taken > 10 && taken < offers, `${taken} of ${offers}`);
+});
+
+t.test('without a taker, or when it has gone, all waits in the stream', async (t) => {
+  const { peer, socket } = await setUp(t);
+  const offered: string[] = [];
+  socket.taker = (piece) => offered.push(piece.toString()) > 0;
+  socket.on('readable', () => {});
+  peer.write('one');
+  await until('one', () => offered.length === 1);
+  t.equal(socket.readableLength, 0);
+  socket.taker = undefined;
+  peer.write('two');
+  await until('two', () => socket.readableLength === 3);
+  t.equal(String(socket.read()), 'two');
+  t.strictSame(offered, ['one']);
 });
 
 t.test('on a fast one a read brings as much as Node reads', async (t) => {

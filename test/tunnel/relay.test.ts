@@ -3,7 +3,7 @@ import { resolve } from 'node:path';
 import { PassThrough, Writable } from 'node:stream';
 import t, { type Test } from 'tap';
 import { TransportError } from '../../src/errors.ts';
-import { relay } from '../../src/tunnel/relay.ts';
+import { relay, type Taker } from '../../src/tunnel/relay.ts';
 import { ManualClock, turn } from '../manual-clock.ts';
 import { FakeTransport } from './fake-transport.ts';
 
@@ -43,9 +43,8 @@ class Stdout extends Writable {
   }
 }
 
-function start(t: Test, transport = new FakeTransport(), stdout = new Stdout()) {
+function start(t: Test, transport = new FakeTransport(), stdout = new Stdout(), stdin = new PassThrough()) {
   const clock = new ManualClock();
-  const stdin = new PassThrough();
   const stop = new AbortController();
   const state = { orphan: false, end: 'running' as unknown };
   const ended = relay({
@@ -93,6 +92,48 @@ t.test('what ssh wrote is taken in small pieces, or at once where the transport 
     transport.hangUp();
     await ended;
   }
+});
+
+/** As the daemon's, which offers what it reads. */
+class OfferingStdin extends PassThrough {
+  taker: Taker | undefined = undefined;
+}
+
+t.test('what stdin offers goes on in the same turn, where it may', async (t) => {
+  const stdin = new OfferingStdin();
+  const { transport, ended } = start(t, new FakeTransport(), undefined, stdin);
+  const offer = (bytes: number) => stdin.taker!(Buffer.alloc(bytes, 'x'));
+  t.ok(offer(1));
+  t.ok(offer(8_192));
+  t.strictSame(transport.writes, [1, 8_192]);
+  t.notOk(offer(8_193), 'more than a piece is cut by way of the stream');
+  transport.taking = false;
+  t.ok(offer(20));
+  t.notOk(offer(1), 'nothing goes to a transport that is full');
+  transport.takeAgain();
+  await turn();
+  t.ok(offer(1));
+  t.strictSame(transport.writes, [1, 8_192, 20, 1]);
+  const last = stdin.taker!;
+  transport.hangUp();
+  await turn();
+  t.notOk(last(Buffer.from('x')), 'nor to one that has ended');
+  await ended;
+  t.equal(stdin.taker, undefined, 'nobody takes any more');
+});
+
+t.test('a killed ssh whose last words were taken is noticed by its end, though it can not be read', async (t) => {
+  const stdin = new OfferingStdin();
+  const { clock, transport, state, ended } = start(t, new FakeTransport(), undefined, stdin);
+  await turn();
+  transport.taking = false;
+  t.ok(stdin.taker!(Buffer.alloc(20)));
+  stdin.end();
+  state.orphan = true;
+  await turn();
+  await clock.advance(1_000);
+  await ended;
+  t.ok(transport.sessionEnded);
 });
 
 t.test('what comes first leaves at once, and what else comes in that turn in one call', async (t) => {
