@@ -11,9 +11,6 @@ export interface Verdict {
   holds: boolean | undefined;
 }
 
-/** As a node is not on the client's: else what it does besides counts as the client's time (measures/echo.ts). */
-const apart = 'the node on a processor of its own';
-
 type Lookup = (result: string, subject: string) => number | undefined;
 
 /** protocol.md section 16, 2: the reference's own upload, MB/s. */
@@ -60,16 +57,11 @@ export function judge(results: readonly Result[]): Verdict[] {
       atMost(`CPU of the daemon, ${direction}, eice`, value(`${direction}.cpu`, 'eice'), 10, ' s/GB'),
     ]),
     ...(['warm', 'no-daemon'] as const).map((subject) =>
-      atMost(`echo median above direct, ${subject}, ${apart}`, above(value, 'echo.median', subject), 0.7, ' ms'),
+      atMost(`echo median above direct, ${subject}`, above(value, 'echo.median', subject), 0.7, ' ms'),
     ),
-    atMost(`echo, 99th percentile above direct, warm, ${apart}`, aboveTail(byName.get('echo.p99')), 3, ' ms'),
-    ...(['warm', 'cli+plugin'] as const).map((subject) =>
-      told(
-        `echo median above direct, ${subject}, all on any processor`,
-        above(value, 'echo.shared.median', subject),
-        ' ms',
-      ),
-    ),
+    told('the same, CLI + plugin', above(value, 'echo.median', 'cli+plugin'), ' ms'),
+    told('the same, warm, with the node on a processor of its own', above(value, 'echo.apart.median', 'warm'), ' ms'),
+    atMost('echo, 99th percentile above direct, warm', aboveTail(byName.get('echo.p99')), 3, ' ms'),
     atMost('warm exec to banner against CLI + plugin', ratio('connect.banner', 'warm', 'cli+plugin'), 1 / 6, '×'),
     atMost('warm exec to banner above direct', difference('connect.banner', 'warm', 'direct'), 100, ' ms'),
     atMost('cold exec to banner against CLI + plugin', ratio('connect.banner', 'cold', 'cli+plugin'), 1 / 2, '×'),

@@ -24,7 +24,7 @@ const rows = [
   'delayed.tls.500.trips',
   'echo.median',
   'echo.p99',
-  'echo.shared.median',
+  'echo.apart.median',
   'upload.rate',
   'upload.cpu',
   'download.rate',
