@@ -288,8 +288,16 @@ t.test('a killed ssh is noticed although stdin is not read', async (t) => {
   t.ok(transport.sessionEnded);
 });
 
+/** The target takes nothing, and there is more for it than the transport takes. */
+async function fill({ transport, stdin }: ReturnType<typeof start>): Promise<void> {
+  transport.taking = false;
+  stdin.write('more than sixteen bytes');
+  await turn();
+}
+
 t.test('a transport that is full now and then costs no timer each time', async (t) => {
-  const { clock, transport, stdin, state, ended } = start(t);
+  const scene = start(t);
+  const { clock, transport, state, ended } = scene;
   const after = clock.after.bind(clock);
   let timers = 0;
   clock.after = (ms, callback) => {
@@ -297,9 +305,7 @@ t.test('a transport that is full now and then costs no timer each time', async (
     return after(ms, callback);
   };
   for (let at = 0; at < 20; at++) {
-    transport.taking = false;
-    stdin.write('more than sixteen bytes');
-    await turn();
+    await fill(scene);
     t.ok(transport.writableNeedDrain);
     transport.takeAgain();
     await turn();
@@ -309,30 +315,25 @@ t.test('a transport that is full now and then costs no timer each time', async (
   t.equal(clock.pending, 0, 'the one is not set again when nothing stands still');
 
   state.orphan = true;
-  transport.taking = false;
-  stdin.write('more than sixteen bytes');
-  await turn();
+  await fill(scene);
   await clock.advance(500);
   await ended;
   t.ok(transport.sessionEnded, 'but when something does');
 });
 
 t.test('a killed ssh whose last words the target takes, slowly, is let finish', async (t) => {
-  const { clock, transport, stdin, state, ended } = start(t);
+  const scene = start(t);
+  const { clock, transport, state, ended } = scene;
   state.orphan = true;
   for (let at = 0; at < 5; at++) {
-    transport.taking = false;
-    stdin.write('more than sixteen bytes');
-    await turn();
+    await fill(scene);
     await clock.advance(450);
     t.equal(state.end, 'running');
     t.notOk(transport.sessionEnded);
     transport.takeAgain();
     await turn();
   }
-  transport.taking = false;
-  stdin.write('more than sixteen bytes');
-  await turn();
+  await fill(scene);
   await clock.advance(500);
   await ended;
   t.ok(transport.sessionEnded, 'it is not waited for when it stands still');
