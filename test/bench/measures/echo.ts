@@ -42,7 +42,7 @@ async function strikeAll({ runs, isQuick, say }: Surroundings, subjects: Subject
       for (let at = 0; at < warmUpBytes; at++) await strike(session);
     }
     const names = [...sessions.keys()];
-    for (let block = 0; block < (isQuick ? 6 : runs * 4); block++) {
+    for (let block = 0; block < (isQuick ? 3 : runs * 4); block++) {
       for (let at = 0; at < names.length; at++) {
         const name = names[(at + block) % names.length]!;
         for (let byte = 0; byte < blockBytes; byte++) {
@@ -87,6 +87,9 @@ async function onItsOwn<T>(
     moveTo(all.slice(-1), far);
     moveTo(all.slice(0, -1), near());
     return await act();
+  } catch (error) {
+    say(`failed: ${(error as Error).message}`);
+    return undefined;
   } finally {
     moveTo(all, [...far, ...near()]);
   }
