@@ -62,6 +62,7 @@ export function judge(results: readonly Result[]): Verdict[] {
     told('the same, CLI + plugin', above(value, 'echo.median', 'cli+plugin'), ' ms'),
     told('the same, warm, with the node on a processor of its own', above(value, 'echo.apart.median', 'warm'), ' ms'),
     atMost('echo, 99th percentile above direct, warm', aboveTail(byName.get('echo.p99')), 3, ' ms'),
+    told('the same, of the first 400 bytes', aboveTail(byName.get('echo.first.p99')), ' ms'),
     atMost('warm exec to banner against CLI + plugin', ratio('connect.banner', 'warm', 'cli+plugin'), 1 / 6, '×'),
     atMost('warm exec to banner above direct', difference('connect.banner', 'warm', 'direct'), 100, ' ms'),
     atMost('cold exec to banner against CLI + plugin', ratio('connect.banner', 'cold', 'cli+plugin'), 1 / 2, '×'),
