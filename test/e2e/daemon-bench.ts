@@ -12,7 +12,7 @@ import type { FailureRecord } from '../../src/failure-record.ts';
 import type { AccessKeyOptions, NodeOptions, RegionOptions } from '../region/options.ts';
 import { type Region, startRegion } from '../region/region.ts';
 import { type Sshd, startSshd } from '../region/sshd/sshd.ts';
-import { Bench, goneWithinMs, keyhole, type Result, type RunOptions, until } from './fixture.ts';
+import { Bench, goneWithinMs, kexAlgorithms, keyhole, type Result, type RunOptions, until } from './fixture.ts';
 
 type InstanceOptions = Omit<NodeOptions, 'instanceId' | 'ports' | 'publishKeys'>;
 
@@ -162,7 +162,7 @@ export async function openDaemonBench(t: Test, options: DaemonBenchOptions = {})
     options.ids ??
     Array.from({ length: options.instances ?? 1 }, (_, at) => `i-0123456789abcde${(0xf0 - at).toString(16)}`);
   const { authorizedKeys = [], users = [] } = options;
-  const sshd = await startSshd({ authorizedKeys, users, instances });
+  const sshd = await startSshd({ authorizedKeys, users, instances, kexAlgorithms });
   t.teardown(() => sshd.stop());
   const nodes = instances.map((id, at) => {
     const node = sshd.node(id);

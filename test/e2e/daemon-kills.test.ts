@@ -3,7 +3,7 @@
 import t from 'tap';
 import { killOften, openKillBench, victims } from './kills.ts';
 
-const rounds = Number(process.env.KILL_ROUNDS || 30);
+const rounds = Number(process.env.KILL_ROUNDS || 12);
 const seed = Number(process.env.KILL_SEED || Date.now() % 1e9);
 
 t.test(`${rounds} random kills`, async (t) => {

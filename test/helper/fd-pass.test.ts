@@ -19,7 +19,7 @@ t.test(
       socket.write('SSH-2.0-daemon\r\n');
       socket.pipe(socket);
     });
-    const rounds = 20;
+    const rounds = 10;
     const ssh = start(
       t,
       [...playSsh, String(rounds), process.execPath, main, 'proxy', '--', target, '22', 'root'],

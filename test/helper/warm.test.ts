@@ -74,13 +74,13 @@ t.test('it asks, passes the descriptor and is gone, again and again, without Nod
     link.send(FrameType.progress, { text: 'opening', deadlineMs: 14_000 });
     await serve(link);
   });
-  const rounds = await results(start(t, underSsh(plain, noNode, 100), env));
-  t.equal(rounds.length, 100);
+  const rounds = await results(start(t, underSsh(plain, noNode, 40), env));
+  t.equal(rounds.length, 40);
   t.strictSame(
     rounds.filter((round) => round.status !== 0 || round.stderr !== '' || !round.good),
     [],
   );
-  t.equal(asked, 100);
+  t.equal(asked, 40);
 });
 
 t.test('it asks for the same as Node', { skip }, async (t) => {

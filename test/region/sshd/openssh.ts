@@ -169,6 +169,7 @@ function configuration(folder: string, request: SshdRequest, ports: number[], ho
     'MaxSessions 100',
     'LogLevel INFO',
   ];
+  if (request.kexAlgorithms !== undefined) lines.push(`KexAlgorithms ${request.kexAlgorithms}`);
   // All connections come from one address; since 9.8 sshd would shut it out after a few failures.
   if (version() >= 9.08) lines.push('PerSourcePenalties no');
   // sshd checks owner and mode of the command and the folders above it: the shell's are right, ours are under /tmp.

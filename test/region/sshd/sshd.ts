@@ -20,6 +20,8 @@ export interface SshdOptions {
   users?: string[];
   /** Whose sshd it is; default: that of one instance whose name does not matter. */
   instances?: string[];
+  /** sshd_config's KexAlgorithms; default OpenSSH's own. OpenSSH only. */
+  kexAlgorithms?: string;
 }
 
 /** An sshd as both makers are asked for it. */
@@ -28,6 +30,7 @@ export interface SshdRequest {
   user: string;
   users: string[];
   instances: string[];
+  kexAlgorithms: string | undefined;
 }
 
 /** One instance's way into its sshd. */
@@ -63,8 +66,8 @@ export async function startSshd(options: SshdOptions): Promise<Sshd> {
   const user = options.user ?? userInfo().username;
   const kind = options.kind ?? (existsSync(opensshPath) ? 'openssh' : 'ssh2');
   const instances = options.instances ?? ['the-instance'];
-  const { authorizedKeys = [], users = [] } = options;
-  const request = { authorizedKeys, user, users, instances };
+  const { authorizedKeys = [], users = [], kexAlgorithms } = options;
+  const request = { authorizedKeys, user, users, instances, kexAlgorithms };
   const { hostKeys, doors, stop } = await (kind === 'openssh' ? startOpenssh(request) : startEmbeddedSshd(request));
   const doorOf = (instanceId: string) => {
     const door = doors[instances.indexOf(instanceId)];
