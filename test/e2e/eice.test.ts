@@ -109,9 +109,10 @@ async function startSsh(bench: DaemonBench, command: string, env: Record<string,
 
 const tunnelEnded = (bench: DaemonBench) => bench.region.tunnels.every(({ endedAt }) => endedAt !== undefined);
 
+/** Downloads go on at 1 MB/s: as fast as they can, they take all of a small machine from what is waited for. */
 const doings = {
   idle: 'echo started; exec sleep 600',
-  downloading: 'echo started; exec cat /dev/zero',
+  downloading: 'echo started; while dd if=/dev/zero bs=64k count=1 2>/dev/null; do sleep 0.05; done',
   uploading: 'echo started; exec cat >/dev/null',
 };
 
