@@ -7,8 +7,11 @@ import { openToBanner } from '../proxy-command.ts';
 import { makeWarmSubject } from '../subject.ts';
 
 const connections = 2_000;
-/** The first ones fill caches and pools that stay. */
-const warmUpConnections = 200;
+/**
+ * The first ones fill caches and pools that stay; malloc's heap takes a step of 4 MB or two among the first few hundred, when a
+ * collection comes late, and stands still from then on (by smaps).
+ */
+const warmUpConnections = 800;
 const atOnce = 4;
 const settleMs = 5_000;
 const inspectorPort = 9229;
