@@ -25,7 +25,7 @@ export const transfer: Measure = {
   quick: true,
   async run({ subjects, runs, isQuick, say }) {
     const steady = subjects.filter(({ isCold }) => !isCold);
-    const rounds = isQuick ? 2 : Math.max(2, Math.ceil(runs / 5));
+    const rounds = isQuick ? 2 : Math.max(3, Math.ceil(runs / 5));
     const fast = isQuick ? quickBytes : fullBytes;
     const up = await interleave(steady, rounds, sized(upload, slowBytes, fast), say);
     const slow = isQuick ? slowDownloadBytes.quick : slowDownloadBytes.full;
