@@ -10,7 +10,7 @@ import type { Result } from '../test/bench/measure.ts';
 import { measures } from '../test/bench/measures.ts';
 import { machineLoad } from '../test/bench/processes.ts';
 import { replaceFigures } from '../test/bench/readme.ts';
-import { type Machine, type Report, toMarkdown } from '../test/bench/report.ts';
+import { type Machine, type Report, toJson, toMarkdown } from '../test/bench/report.ts';
 import { openStand } from '../test/bench/stand.ts';
 import { type AwsClient, type CustomCommand, makeSubjects, type Subject } from '../test/bench/subject.ts';
 
@@ -71,7 +71,7 @@ async function main(argv: string[]): Promise<void> {
     ),
   };
   const markdown = toMarkdown(report);
-  write(options.json, `${JSON.stringify(report, undefined, 1)}\n`);
+  write(options.json, toJson(report));
   write(options.markdown, markdown);
   if (options.publish) publish(report, markdown);
   process.stdout.write(markdown);
@@ -83,7 +83,7 @@ async function main(argv: string[]): Promise<void> {
 /** What README.md shows. */
 function publish(report: Report, markdown: string): void {
   const folder = join(top, 'test/bench/published');
-  write(join(folder, 'bench.json'), `${JSON.stringify(report, undefined, 1)}\n`);
+  write(join(folder, 'bench.json'), toJson(report));
   write(join(folder, 'bench.md'), markdown);
   write(join(folder, 'bench.svg'), toSvg(report));
   const readme = join(top, 'README.md');

@@ -1,7 +1,7 @@
 import t from 'tap';
 import { toSvg } from './chart.ts';
 import { replaceFigures } from './readme.ts';
-import type { Report } from './report.ts';
+import { type Report, toJson } from './report.ts';
 
 const report: Report = {
   date: '2026-01-02T03:04:05.000Z',
@@ -50,4 +50,14 @@ t.test('the chart has a bar for each subject, as long as its figure, and is well
   t.equal(Math.round(lengths[2]! / lengths[0]!), 36, 'the plugin is 36 times as long as TCP');
   t.match(svg, 'upload &amp; more (longer is better)');
   t.notMatch(svg, /NaN|undefined|Infinity/);
+});
+
+t.test('as JSON it is the same to five digits, a series on a line', async (t) => {
+  const results = [{ ...report.results[0]!, series: { direct: [1234.567891, 0.000123456], warm: [undefined, 7] } }];
+  const text = toJson({ ...report, results });
+  t.match(text, '"direct": [1234.6,0.00012346],\n');
+  const { results: shortened, ...rest } = JSON.parse(text);
+  const { results: _, ...other } = report;
+  t.strictSame(rest, other);
+  t.strictSame(shortened[0].series, { direct: [1234.6, 0.00012346], warm: [null, 7] });
 });

@@ -59,6 +59,16 @@ export function toMarkdown(report: Report): string {
   ].join('\n');
 }
 
+/** Five digits of each figure, a series on a line: it has thousands of samples, and is kept in git. A failed round is null. */
+export function toJson(report: Report): string {
+  const short = (_: string, value: unknown) => (typeof value === 'number' ? Number(value.toPrecision(5)) : value);
+  const text = JSON.stringify({ ...report, results: undefined }, undefined, 1);
+  const results = JSON.stringify(report.results, short, 1).replace(/\[[^[\]{}]*\]/g, (list) =>
+    list.replace(/\s+/g, ''),
+  );
+  return `${text.slice(0, -2)},\n "results": ${results}\n}\n`;
+}
+
 function heading({ title, unit, better }: Result): string {
   return `${title}${unit === '' ? '' : `, ${unit}`}${better === 'higher' ? ' (more is better)' : ''}`;
 }
