@@ -25,7 +25,7 @@ export async function runCommand(
     Comment: comment.slice(0, 100),
   });
   const sending = { operation: 'SendCommand', target, document: documentName };
-  const { Command } = await call(sending, (abortSignal) => client.send(send, { abortSignal }), signal);
+  const { Command } = await call(sending, (options) => client.send(send, options), signal);
   if (!Command?.CommandId) {
     throw new ProtocolError('bad-answer', 'AWS answered SendCommand without the id of a command', { side: 'remote' });
   }
@@ -34,7 +34,7 @@ export async function runCommand(
   for (let ms = firstLookMs; ; ms = Math.min(ms * 1.5, maxLookMs)) {
     await sleep(clock, ms, signal);
     try {
-      const invocation = await call(looking, (abortSignal) => client.send(look, { abortSignal }), signal);
+      const invocation = await call(looking, (options) => client.send(look, options), signal);
       if (invocation.Status === 'Success') return invocation.StandardOutputContent ?? '';
       if (isOver(invocation)) throw failure(invocation, target, region);
     } catch (error) {

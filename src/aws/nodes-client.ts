@@ -10,7 +10,7 @@ export async function describeNode(
 ): Promise<ManagedNode | undefined> {
   const command = new DescribeInstanceInformationCommand({ Filters: [{ Key: 'InstanceIds', Values: [id] }] });
   const context = { operation: 'DescribeInstanceInformation', target: id };
-  const answer = await call(context, (abortSignal) => client.send(command, { abortSignal }), signal);
+  const answer = await call(context, (options) => client.send(command, options), signal);
   const found = answer.InstanceInformationList?.find(({ InstanceId }) => InstanceId === id);
   return found && parseNode(found);
 }
@@ -21,7 +21,7 @@ export async function listNodes({ client, call }: NodesOptions, signal?: AbortSi
   do {
     const command = new DescribeInstanceInformationCommand({ MaxResults: 50, NextToken });
     const context = { operation: 'DescribeInstanceInformation' };
-    const answer = await call(context, (abortSignal) => client.send(command, { abortSignal }), signal);
+    const answer = await call(context, (options) => client.send(command, options), signal);
     found.push(...(answer.InstanceInformationList ?? []).map(parseNode));
     NextToken = answer.NextToken;
   } while (NextToken && found.length < maxListedInstances);

@@ -20,6 +20,7 @@ export interface SessionHandle {
 
 export interface SsmApi {
   readonly region: string;
+  /** A call that was sent is not given up by the signal: AWS may have made the session. */
   startSession(request: StartSessionRequest, signal?: AbortSignal): Promise<SessionHandle>;
   /** Asks once: whoever resumes has a patience of his own. */
   resumeSession(sessionId: string, signal?: AbortSignal): Promise<SessionHandle>;

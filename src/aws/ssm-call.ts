@@ -18,8 +18,8 @@ export interface SsmCallOptions {
 }
 
 export interface CallManner {
-  /** How long a call that was sent is still waited for after the signal. */
-  graceMs?: number;
+  /** Once it was sent, the signal ends what comes after it, but not the call itself. */
+  uncut?: boolean;
   /** The line that it waits in. */
   queue?: CallQueue | undefined;
   /** Codes at which credentials are renewed, once. */
@@ -31,7 +31,7 @@ export interface CallManner {
 /** @throws AwsError; the signal's reason */
 export type SsmCall = <T>(
   context: Pick<CallContext, 'operation' | 'target' | 'document'>,
-  send: (abortSignal: AbortSignal) => Promise<T>,
+  send: (options: { abortSignal?: AbortSignal }) => Promise<T>,
   signal: AbortSignal | undefined,
   manner?: CallManner,
 ) => Promise<T>;
@@ -54,51 +54,29 @@ export function ssmCall({ client, region, profile, clock, log }: SsmCallOptions)
     }
   };
   return async (context, send, signal, manner = {}) => {
-    const { graceMs = 0, queue, curedByCredentials = expired, once = false } = manner;
+    const { uncut = false, queue, curedByCredentials = expired, once = false } = manner;
     signal?.throwIfAborted();
     const endpointHost = (await ssmEndpoint(client)).host;
     let refreshed = false;
     const attempt = async (): ReturnType<typeof send> => {
-      const cut = cutAfter(signal, graceMs, clock);
       const startedAt = clock.now();
       try {
-        return await send(cut.signal);
+        return await send(signal === undefined || uncut ? {} : { abortSignal: signal });
       } catch (error) {
-        if (signal?.aborted && cut.signal.aborted) throw signal.reason;
+        if (signal?.aborted && !uncut) throw signal.reason;
         const advised = adviseAwsError(error, { service: 'ssm', region, profile, endpointHost, ...context });
         log('info', 'aws-error', {
           operation: context.operation,
           code: advised.code,
           ms: Math.round(clock.now() - startedAt),
         });
-        if (refreshed || !curedByCredentials.test(advised.code)) throw advised;
+        if (refreshed || signal?.aborted || !curedByCredentials.test(advised.code)) throw advised;
         refreshed = true;
         await renewCredentials();
         return attempt();
-      } finally {
-        cut.cancel();
       }
     };
     const turn = () => (queue === undefined ? attempt() : queue.run(attempt, signal));
     return once ? turn() : withRetries(turn, { clock, signal });
-  };
-}
-
-/** A signal that is aborted `graceMs` after `signal` is. */
-function cutAfter(signal: AbortSignal | undefined, graceMs: number, clock: Clock) {
-  const controller = new AbortController();
-  let timer: { cancel(): void } | undefined;
-  const onAbort = () => {
-    if (graceMs === 0) controller.abort(signal?.reason);
-    else timer = clock.after(graceMs, () => controller.abort(signal?.reason));
-  };
-  if (signal?.aborted) onAbort();
-  else signal?.addEventListener('abort', onAbort, { once: true });
-  return {
-    signal: controller.signal,
-    cancel() {
-      signal?.removeEventListener('abort', onAbort);
-      timer?.cancel();
-    },
   };
 }

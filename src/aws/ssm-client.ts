@@ -28,13 +28,8 @@ export interface CallQueues {
 }
 
 /**
- * A StartSession that was sent is not cut at once: if AWS made the session, only the answer says which one to end.
- * Below the 3 s within which keyhole has to be gone after a signal.
- */
-const startSessionGraceMs = 2_000;
-/**
- * For the same reason its answer is waited for as long as the caller waits: asked again, AWS would make another session, and
- * nobody would know of the first.
+ * A StartSession's answer is waited for longer than any caller waits: only it says which session AWS has made, and asked
+ * again, AWS would make another one.
  */
 const startSessionAnswerMs = 600_000;
 /** To resume a session was allowed when it was started: other credentials may be what is wrong. */
@@ -54,32 +49,30 @@ export function ssmClient({ client, region, call, queues, forgetConnections }: S
         ...(reason !== undefined && { Reason: reason }),
       });
       const context = { operation: 'StartSession', target, document: documentName };
-      const send = (abortSignal: AbortSignal) =>
-        client.send(command, { abortSignal, requestTimeout: startSessionAnswerMs });
-      const answer = await call(context, send, signal, { graceMs: startSessionGraceMs, queue: queues?.start });
+      const send = () => client.send(command, { requestTimeout: startSessionAnswerMs });
+      const answer = await call(context, send, signal, { uncut: true, queue: queues?.start });
       return sessionHandle(answer, context.operation);
     },
 
     async resumeSession(sessionId, signal) {
       const command = new ResumeSessionCommand({ SessionId: sessionId });
-      const answer = await call(
-        { operation: 'ResumeSession' },
-        (abortSignal) => client.send(command, { abortSignal }),
-        signal,
-        { queue: queues?.resume, curedByCredentials, once: true },
-      );
+      const answer = await call({ operation: 'ResumeSession' }, (options) => client.send(command, options), signal, {
+        queue: queues?.resume,
+        curedByCredentials,
+        once: true,
+      });
       return sessionHandle({ SessionId: sessionId, ...answer }, 'ResumeSession');
     },
 
     async terminateSession(sessionId, signal) {
       const command = new TerminateSessionCommand({ SessionId: sessionId });
-      await call({ operation: 'TerminateSession' }, (abortSignal) => client.send(command, { abortSignal }), signal);
+      await call({ operation: 'TerminateSession' }, (options) => client.send(command, options), signal);
     },
 
     async getConnectionStatus(target, signal) {
       const command = new GetConnectionStatusCommand({ Target: target });
       const context = { operation: 'GetConnectionStatus', target };
-      const answer = await call(context, (abortSignal) => client.send(command, { abortSignal }), signal);
+      const answer = await call(context, (options) => client.send(command, options), signal);
       return answer.Status === 'connected' ? 'connected' : 'notconnected';
     },
   };

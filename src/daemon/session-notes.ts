@@ -1,7 +1,7 @@
 // What the ledger is told of the sessions that are started for a caller.
 import { type CallerSurroundings, settingsWithoutSecrets } from '../aws/caller.ts';
 import type { AwsContext } from '../aws/context.ts';
-import type { SessionNotes } from '../ssm/transport-options.ts';
+import type { SessionNotes } from '../ssm/session.ts';
 import type { Host } from '../target/host.ts';
 import type { SessionLedger } from './session-ledger.ts';
 

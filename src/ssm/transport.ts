@@ -54,8 +54,6 @@ const maxSilentCloses = 3;
  */
 export async function openSsmTransport(options: SsmTransportOptions, signal: AbortSignal): Promise<SsmTransport> {
   const session = await Session.start(options, options.request, signal);
-  options.notes?.started(session.id);
-  options.log('info', 'session started', { session: session.id, target: options.request.target });
   const transport = new SsmTransport(options, session);
   await transport.open(signal);
   return transport;

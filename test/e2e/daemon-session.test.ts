@@ -202,3 +202,19 @@ t.test(
 function noPerl(): string | false {
   return process.platform === 'linux' && existsSync('/usr/bin/perl') ? false : 'no /usr/bin/perl';
 }
+
+t.test('ssh is killed long before AWS answers StartSession: the session is ended when it is known', async (t) => {
+  const bench = await openDaemonBench(t, { env: { KEYHOLE_LOG_LEVEL: 'info' } });
+  t.match(await bench.works(), works);
+  const release = bench.region.apiFaults.hold('StartSession');
+  const ssh = bench.start('ssh', ['-F', bench.config, bench.instances[0]!, 'true']);
+  await until('AWS has started it', () => bench.activeSessions().length === 1, 10_000);
+  ssh.child.kill('SIGKILL');
+  await ssh.exit;
+  await until('nobody waits', () => bench.log().includes('tunnel failed'), 10_000);
+  t.same((await bench.status())!.tunnels, []);
+  t.equal(bench.activeSessions().length, 1);
+  release();
+  await bench.idle();
+  t.match(await bench.works(), works);
+});

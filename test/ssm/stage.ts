@@ -179,6 +179,7 @@ export interface Stage {
   /** Signatures made; each has its number. */
   signed: string[];
   refusals: string[];
+  started: string[];
   ended: string[];
   options: SsmTransportOptions;
   /** An open transport, destroyed when the test ends. */
@@ -192,6 +193,7 @@ export async function stage(t: Test, options: Partial<SsmTransportOptions> & { c
   const api = new Api(gateway.port);
   const signed: string[] = [];
   const refusals: string[] = [];
+  const started: string[] = [];
   const ended: string[] = [];
   const signer: UpgradeSigner = {
     async sign(streamUrl) {
@@ -213,7 +215,7 @@ export async function stage(t: Test, options: Partial<SsmTransportOptions> & { c
     resumeTimeoutMs: 60_000,
     networkWatch: new NetworkWatch(options.clock ?? systemClock, () => ''),
     payloadMemory: { refusesLargePayloads: () => false, rememberRefusal: (region) => refusals.push(region) },
-    notes: { started: () => {}, ended: (sessionId) => ended.push(sessionId) },
+    notes: { started: (sessionId) => started.push(sessionId), ended: (sessionId) => ended.push(sessionId) },
     ...options,
   };
   let transport: SsmTransport | undefined;
@@ -230,6 +232,7 @@ export async function stage(t: Test, options: Partial<SsmTransportOptions> & { c
     agent,
     signed,
     refusals,
+    started,
     ended,
     options: all,
     async open(signal = new AbortController().signal) {

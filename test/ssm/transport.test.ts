@@ -130,6 +130,48 @@ t.test('giving up leaves no session', async (t) => {
     t.equal(gateway.dials.length, 0);
   });
 
+  t.test('long before StartSession answers: nobody waits, and the session is ended when it is known', async (t) => {
+    for (const isEndConfirmed of [true, false]) {
+      const clock = new ManualClock();
+      const { api, gateway, open, started, ended } = await stage(t, { clock });
+      const answer = Promise.withResolvers<void>();
+      api.onStart = () => answer.promise;
+      if (!isEndConfirmed) api.onTerminate = async () => Promise.reject(new Error('no network'));
+      const abort = new AbortController();
+      const failure = open(abort.signal).catch((error: unknown) => error);
+      await until(() => api.count('start') === 1);
+      abort.abort(new KeyholeError('deadline', 'it took too long'));
+      const since = clock.now();
+      await moving(clock, 100, () => clock.pending === 0);
+      t.match(await failure, { code: 'deadline' });
+      t.ok(clock.now() - since < 2_500, 'who gave up is told in time');
+      t.strictSame(api.calls, ['start']);
+      answer.resolve();
+      await until(() => api.count('terminate') === 1);
+      await turn();
+      t.strictSame(started.length, 1, 'the ledger had it meanwhile');
+      t.strictSame(ended, isEndConfirmed ? started : [], 'and has it for as long as its end is not confirmed');
+      t.equal(gateway.dials.length, 0);
+      t.equal(clock.pending, 0);
+    }
+  });
+
+  t.test('long before StartSession fails', async (t) => {
+    const clock = new ManualClock();
+    const { api, open } = await stage(t, { clock });
+    const answer = Promise.withResolvers<void>();
+    api.onStart = () => answer.promise;
+    const abort = new AbortController();
+    const failure = open(abort.signal).catch((error: unknown) => error);
+    await until(() => api.count('start') === 1);
+    abort.abort(new KeyholeError('deadline', 'it took too long'));
+    await moving(clock, 100, () => clock.pending === 0);
+    t.match(await failure, { code: 'deadline' });
+    answer.reject(new Error('AWS is away'));
+    await turn();
+    t.strictSame(api.calls, ['start']);
+  });
+
   t.test('while dialling', async (t) => {
     const { api, gateway, open } = await stage(t);
     gateway.onDial = () => 'handled';

@@ -1,5 +1,6 @@
 // Errors to be answered in place of a call's own answer, as many times as asked: throttling, internal errors, tokens
-// refused. They are met after the signature and before everything else, like AWS's own.
+// refused. They are met after the signature and before everything else, like AWS's own. And answers that come late, to calls
+// that have been carried out at once.
 import { ServiceError } from '../errors.ts';
 
 export interface ApiFault {
@@ -16,6 +17,7 @@ export interface ApiFault {
 
 export class ApiFaults {
   readonly #pending = new Map<string, (ApiFault & { left: number })[]>();
+  readonly #held = new Map<string, Promise<void>>();
 
   /** The next calls of `action` fail; faults of one action are used up in the order given. */
   fail(action: string, fault: ApiFault): void {
@@ -26,6 +28,21 @@ export class ApiFaults {
 
   clear(): void {
     this.#pending.clear();
+  }
+
+  /** Calls of `action` are carried out, and answered when what is returned here is called. */
+  hold(action: string): () => void {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#held.set(action, promise);
+    return () => {
+      this.#held.delete(action);
+      resolve();
+    };
+  }
+
+  /** Resolves when a call that has been carried out may be answered. */
+  async answerable(action: string): Promise<void> {
+    await this.#held.get(action);
   }
 
   /** Throws the fault that is due. */

@@ -51,6 +51,7 @@ export class ApiFront {
     }
     record.status = answer.status;
     this.#requests.push(record);
+    await this.#faults.answerable(record.action);
     this.#write(response, record, answer);
   }
 

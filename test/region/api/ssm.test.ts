@@ -9,7 +9,7 @@ import {
 } from '@aws-sdk/client-ssm';
 import t from 'tap';
 import { ManualClock } from '../../manual-clock.ts';
-import { instanceId, ssmClient, startStand } from '../fixture.ts';
+import { instanceId, ssmClient, startStand, until } from '../fixture.ts';
 
 const ssh = new StartSessionCommand({ Target: instanceId, DocumentName: 'AWS-StartSSHSession' });
 const describe = new DescribeSessionsCommand({ State: 'Active' });
@@ -178,6 +178,22 @@ t.test('calls fail as they are told to', async (t) => {
   await t.rejects(ssm.send(ssh), { name: 'InternalServerError' });
   await t.rejects(ssm.send(ssh), { name: 'ThrottlingException' });
   t.ok(await ssm.send(ssh));
+});
+
+t.test('an answer that is held back comes late, to a call that was carried out at once', async (t) => {
+  const { region, ssm } = await startStand(t);
+  const release = region.apiFaults.hold('StartSession');
+  let isAnswered = false;
+  const answer = ssm.send(ssh).then((session) => {
+    isAnswered = true;
+    return session;
+  });
+  await until(() => region.sessions.length === 1);
+  await ssm.send(describe);
+  t.equal(isAnswered, false);
+  release();
+  t.equal((await answer).SessionId, region.sessions[0]!.sessionId);
+  t.ok(await ssm.send(ssh), 'and the next one at once');
 });
 
 t.test('a session is Active until it is terminated, and then History', async (t) => {
