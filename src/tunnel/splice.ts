@@ -92,8 +92,9 @@ export class Splice {
   };
 
   readonly #localClosed = (): void => {
-    const { remote } = this.#options;
+    const { local, remote } = this.#options;
     if (!remote.writableEnded && !remote.destroyed) remote.end();
+    remote.unpipe(local); // here, since pipe() does it behind us and pauses
     remote.resume(); // nobody reads it, and its end is wanted
   };
 

@@ -11,6 +11,8 @@ import { socketPairs } from '../unix-sockets.ts';
 class Remote extends Duplex {
   heard = '';
   ended = false;
+  /** What was written is still being delivered. */
+  delivering: Promise<void> | undefined;
 
   constructor() {
     super({ allowHalfOpen: true });
@@ -25,8 +27,10 @@ class Remote extends Duplex {
 
   override _final(done: () => void): void {
     this.ended = true;
-    this.push(null);
-    done();
+    void (this.delivering ?? Promise.resolve()).then(() => {
+      this.push(null);
+      done();
+    });
   }
 }
 
@@ -99,6 +103,24 @@ t.test('a client that is found gone ends the far side at once', async (t) => {
   await clock.advance(500);
   t.ok(remote.ended);
   await splice.done;
+});
+
+t.test('a client that is gone while what it has said is still being delivered', async (t) => {
+  for (const how of ['end', 'reset']) {
+    const { client, local, remote, splice, state } = await join(t);
+    const { promise, resolve } = Promise.withResolvers<void>();
+    remote.delivering = promise;
+    remote.on('error', () => {});
+    client.write('last words');
+    await until(() => remote.heard === 'last words');
+    state.gone = true;
+    if (how === 'reset') local.write(Buffer.alloc(1_000_000));
+    client.destroy();
+    await until(() => local.closed);
+    resolve();
+    t.equal(await splice.done, undefined);
+    t.ok(remote.closed, how);
+  }
 });
 
 t.test('a client on a unix socket that has closed both ways is found by a write of nothing', async (t) => {
