@@ -23,10 +23,13 @@ export async function run(argv: string[], env: NodeJS.ProcessEnv, isCompiled: bo
   const terminal = new Terminal();
   muteLibraries();
   const stop = stopSignal();
+  const late = overdue(stop);
   try {
-    await Promise.race([runVerb(argv, { terminal, env, signal: stop, isCompiled }), overdue(stop)]);
+    await Promise.race([runVerb(argv, { terminal, env, signal: stop, isCompiled }), late]);
+    await Promise.race([terminal.shown(), late]);
     return 0;
   } catch (error) {
+    await Promise.race([terminal.shown(), late]).catch(() => {}); // the verb's own error counts
     return terminal.fail(error);
   }
 }

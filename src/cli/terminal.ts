@@ -1,16 +1,17 @@
 // The only writer to the user's terminal. Who waits long is told so; an error is one `keyhole:` line and perhaps one `keyhole: hint:` line, and
 // once the target has spoken not even that: some clients feed our stderr into the SSH stream (asyncssh), others
 // never read it (paramiko), and ssh shows it in the middle of somebody's work.
-import { writeSync } from 'node:fs';
 import { KeyholeError } from '../errors.ts';
+import { StandardOutput, writeNow } from './standard-output.ts';
 
 export class Terminal {
+  readonly #output = new StandardOutput();
   readonly #write: (fd: 1 | 2, text: string) => void;
   #silent = false;
   #host: string | undefined;
 
-  constructor(write: (fd: 1 | 2, text: string) => void = writeNow) {
-    this.#write = write;
+  constructor(write?: (fd: 1 | 2, text: string) => void) {
+    this.#write = write ?? ((fd, text) => (fd === 1 ? this.#output.write(text) : writeNow(fd, text)));
   }
 
   /** Failures from here on are those of a connection to the host: one that does not name it begins with it. */
@@ -21,6 +22,11 @@ export class Terminal {
   /** What a verb was asked to show. */
   print(text: string): void {
     this.#write(1, text.endsWith('\n') ? text : `${text}\n`);
+  }
+
+  /** Resolves when all that was shown has been taken. @throws KeyholeError `output` where it can't be written */
+  async shown(): Promise<void> {
+    await this.#output.written();
   }
 
   /** A word to whoever waits. */
@@ -72,13 +78,4 @@ function internalError(error: unknown): KeyholeError {
 
 function oneLine(text: string): string {
   return text.replace(/[\p{Cc}\u2028\u2029]+/gu, ' ').trim();
-}
-
-/** Synchronous, so that nothing is lost at exit; a reader who is gone or does not read is not waited for. */
-function writeNow(fd: 1 | 2, text: string): void {
-  try {
-    writeSync(fd, text);
-  } catch {
-    // Nobody there to be told.
-  }
 }
