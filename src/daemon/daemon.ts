@@ -57,6 +57,8 @@ export class Daemon {
       onReplaced: () => this.drain('another daemon took over'),
       onChecked: () => void parts.agents?.keepOpen(),
     });
+    // Told to go while it was on its way to listen: then the socket is nobody's.
+    if (this.#service.draining) this.#listener.close({ staying: false });
     parts.log('info', 'daemon listens', { pid: process.pid });
     void this.#service.reopenForwards();
     // Whoever started it is on the way, and will need that.

@@ -36,6 +36,7 @@ export const instanceId = 'i-0123456789abcdef0';
 export interface Stage {
   region: Region;
   service: Service;
+  parts: DaemonParts;
   ledger: SessionLedger;
   failures: { host: string; code: string }[];
   /** Of connections that have ended. */
@@ -147,6 +148,7 @@ export async function setStage(t: Test, options: RegionOptions = {}): Promise<St
   return {
     region,
     service,
+    parts,
     ledger,
     failures,
     idle: () => idle,
