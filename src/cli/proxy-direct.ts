@@ -13,6 +13,7 @@ import { HostKeys } from '../hostkeys/host-keys.ts';
 import { NetworkWatch } from '../network-watch.ts';
 import { personTimeoutMs } from '../own-process.ts';
 import type { Paths } from '../paths.ts';
+import { collectAtEnd } from '../process-end.ts';
 import { type Call, readCall } from '../target/call.ts';
 import { InstanceNames } from '../target/names.ts';
 import { openOnArrival } from '../tunnel/arrival.ts';
@@ -35,6 +36,7 @@ export async function proxyDirectly(
   { operands, flags }: ProxyArguments,
   { terminal, env, signal }: VerbContext,
 ): Promise<void> {
+  collectAtEnd();
   const parentPid = process.ppid;
   const paths = ownPaths(env);
   const call = readCall(operands, { flags, env, file: paths.configFile });

@@ -11,6 +11,7 @@ import { NetworkWatch } from '../network-watch.ts';
 import { askOwnProcess } from '../own-process.ts';
 import type { Paths } from '../paths.ts';
 import { ensurePrivateFolder } from '../private-folder.ts';
+import { collectAtEnd } from '../process-end.ts';
 import type { Settings } from '../settings.ts';
 import { InstanceNames } from '../target/names.ts';
 import { TunnelChoice } from '../tunnel/choice.ts';
@@ -57,6 +58,7 @@ async function run(
 ): Promise<void> {
   const { log, settings, paths, signal, resolveArguments } = options;
   const clock = systemClock;
+  collectAtEnd();
   tellOfKilled(ledger, (where, error) => recordFailure(paths.stateDir, where, error));
   const left = new LeftSessions(ledger, log);
   const resolveAws: DaemonParts['resolveAws'] = (caller, wanted) => askOwnProcess(resolveArguments(wanted), caller);

@@ -7,6 +7,7 @@ import { FrameType } from '../control/frame.ts';
 import type { ControlLink } from '../control/link.ts';
 import { EarlyInput } from '../early-input.ts';
 import { KeyholeError } from '../errors.ts';
+import { collectAtEnd } from '../process-end.ts';
 
 /** Who waits for the tunnel: ssh, as a rule. */
 export interface Receiver {
@@ -94,6 +95,7 @@ export class StdioReceiver implements Receiver {
 
   /** Relays; resolves when the tunnel has ended and everything is written. */
   async take(link: ControlLink, signal: AbortSignal): Promise<void> {
+    collectAtEnd();
     link.send(FrameType.go);
     const socket = link.release();
     const stdin = this.#early.release();

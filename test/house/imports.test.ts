@@ -67,6 +67,7 @@ const leaves: Record<string, Room> = {
   'paths.ts': { uses: [] },
   'printable.ts': { uses: [] },
   'private-folder.ts': { uses: [] },
+  'process-end.ts': { uses: [] },
   'process-life.ts': { uses: [] },
   'settings.ts': { uses: [] },
   'toml-places.ts': { uses: [] },
