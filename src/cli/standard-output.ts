@@ -59,12 +59,3 @@ export class StandardOutput {
     this.#failure ??= error;
   };
 }
-
-/** To a person, at once, so that nothing is lost at exit; a reader who is gone or does not read is not waited for. */
-export function writeNow(fd: 2, text: string): void {
-  try {
-    writeSync(fd, text);
-  } catch {
-    // Nobody there to be told.
-  }
-}

@@ -1,8 +1,9 @@
 // The only writer to the user's terminal. Who waits long is told so; an error is one `keyhole:` line and perhaps one `keyhole: hint:` line, and
 // once the target has spoken not even that: some clients feed our stderr into the SSH stream (asyncssh), others
 // never read it (paramiko), and ssh shows it in the middle of somebody's work.
+import { writeSync } from 'node:fs';
 import { KeyholeError } from '../errors.ts';
-import { StandardOutput, writeNow } from './standard-output.ts';
+import { StandardOutput } from './standard-output.ts';
 
 export class Terminal {
   readonly #output = new StandardOutput();
@@ -11,7 +12,7 @@ export class Terminal {
   #host: string | undefined;
 
   constructor(write?: (fd: 1 | 2, text: string) => void) {
-    this.#write = write ?? ((fd, text) => (fd === 1 ? this.#output.write(text) : writeNow(fd, text)));
+    this.#write = write ?? ((fd, text) => (fd === 1 ? this.#output.write(text) : tell(text)));
   }
 
   /** Failures from here on are those of a connection to the host: one that does not name it begins with it. */
@@ -78,4 +79,13 @@ function internalError(error: unknown): KeyholeError {
 
 function oneLine(text: string): string {
   return text.replace(/[\p{Cc}\u2028\u2029]+/gu, ' ').trim();
+}
+
+/** On stderr, at once, so that nothing is lost at exit; a reader who is gone or does not read is not waited for. */
+function tell(text: string): void {
+  try {
+    writeSync(2, text);
+  } catch {
+    // Nobody there to be told.
+  }
 }

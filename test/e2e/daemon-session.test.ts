@@ -199,10 +199,6 @@ t.test(
   },
 );
 
-function noPerl(): string | false {
-  return process.platform === 'linux' && existsSync('/usr/bin/perl') ? false : 'no /usr/bin/perl';
-}
-
 t.test('ssh is killed long before AWS answers StartSession: the session is ended when it is known', async (t) => {
   const bench = await openDaemonBench(t, { env: { KEYHOLE_LOG_LEVEL: 'info' } });
   t.match(await bench.works(), works);
@@ -218,3 +214,7 @@ t.test('ssh is killed long before AWS answers StartSession: the session is ended
   await bench.idle();
   t.match(await bench.works(), works);
 });
+
+function noPerl(): string | false {
+  return process.platform === 'linux' && existsSync('/usr/bin/perl') ? false : 'no /usr/bin/perl';
+}
